@@ -1,0 +1,178 @@
+"""Other hyperparameters: the base sampler sees one trial per configuration.
+
+The base sampler works in an in-memory study of its own. A configuration's first trial asks it
+for values; when the configuration's curve is resolved, it is told the loss at its pick. So TPE,
+CMA-ES, GP or QMC see neither the many trials of one curve nor the learning rate.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.samplers import BaseSampler
+from optuna.trial import TrialState
+
+from optuna_lrss._history import Configuration
+from optuna_lrss._history import Observations
+from optuna_lrss._history import configuration_of
+from optuna_lrss._points import NoWindowError
+from optuna_lrss._points import points_of_interest
+
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.study import Study
+    from optuna.trial import Trial
+
+
+#: A base sampler that proposes known configurations is asked again, at most this many times.
+_MAX_ASKS = 64
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is known of a configuration when its curve is resolved.
+
+    Attributes:
+        loss: Loss at the pick, the log-midpoint of the window; without a window the lowest loss;
+            ``inf`` where everything diverged. Lower is better.
+        window: ``(min_lr, max_lr)``, or ``None``.
+    """
+
+    loss: float
+    window: tuple[float, float] | None
+
+    @property
+    def pick(self) -> float | None:
+        """The learning rate that ``loss`` belongs to."""
+        return None if self.window is None else math.sqrt(self.window[0] * self.window[1])
+
+
+def outcome_of(observations: Observations, baseline: float | None) -> Outcome:
+    """A configuration's window and the loss at its pick (cached).
+
+    Args:
+        observations: The configuration's finished trials.
+        baseline: Loss of the untrained model, if known; the configuration's own goes first.
+    """
+    key = ("outcome", len(observations.items), baseline)
+    return observations.cached(key, _compute_outcome)
+
+
+def _compute_outcome(observations: Observations, key: tuple[str, int, float | None]) -> Outcome:
+    _, _, baseline = key
+    if observations.baseline is not None:
+        baseline = observations.baseline
+    known = observations.curve(baseline)
+    try:
+        points = points_of_interest(known, baseline)
+    except NoWindowError:
+        return Outcome(float(known.loss.min(initial=math.inf)), None)
+    finite = known.finite
+    loss = np.interp(math.log10(points.midpoint), known.x[finite], known.loss[finite])
+    return Outcome(float(loss), (points.min_lr, points.max_lr))
+
+
+class ConfigurationSearch:
+    """The base sampler's study of configurations.
+
+    Args:
+        base_sampler: Samples the other hyperparameters. It is copied: a sampler object must not
+            serve two studies.
+        param_name: Name of the learning rate.
+
+    Attributes:
+        known: Configurations that are not to be proposed again where that can be helped.
+        exhausted: Whether the base sampler said that it has nothing more to propose.
+    """
+
+    def __init__(self, base_sampler: BaseSampler, param_name: str) -> None:
+        self._param_name = param_name
+        self._study = _quiet_study(copy.deepcopy(base_sampler))
+        self._asked: dict[int, Trial] = {}
+        self._told: set[Configuration] = set()
+        self._foreign: set[int] = set()
+        self._is_stale = False
+        self.known: set[Configuration] = set()
+        self.exhausted = False
+
+    def reseed_rng(self) -> None:
+        """Reseeds the base sampler."""
+        self._study.sampler.reseed_rng()
+
+    def see_foreign(self, leaders: set[int]) -> None:
+        """Configurations that other workers, or this one before a restart, have opened.
+
+        They began with the same random state: what they drew must not be drawn again.
+        """
+        self._is_stale |= not leaders <= self._foreign
+        self._foreign |= leaders
+
+    def ask(self, leader: int, name: str, distribution: BaseDistribution) -> Any:
+        """A value of one parameter for the configuration that starts with trial ``leader``."""
+        if leader not in self._asked:
+            if self._is_stale:
+                self._study.sampler.reseed_rng()
+                self._is_stale = False
+            self._asked[leader] = self._new_trial()
+        return self._asked[leader]._suggest(name, distribution)
+
+    def _new_trial(self) -> Trial:
+        """An inner trial; where values come jointly (QMC, CMA-ES), not those of a known one."""
+        for _ in range(min(len(self.known), _MAX_ASKS)):
+            trial = self._study.ask()
+            joint = configuration_of(trial.relative_params, self._param_name)
+            if not joint or joint not in self.known:
+                return trial
+            self._study.tell(trial, state=TrialState.FAIL)
+        return self._study.ask()
+
+    def tell(self, observations: Observations, outcome: Outcome) -> None:
+        """Tells the base sampler a resolved configuration's loss at its pick, once."""
+        key = observations.configuration
+        if key in self._told:
+            return
+        self._told.add(key)
+        item = observations.items[0]
+        params = {k: v for k, v in item.params.items() if k != self._param_name}
+        asked = self._asked.pop(observations.leader, None)
+        # Where everything diverged there is no loss; pruned tells TPE that it is a bad place.
+        diverged = not math.isfinite(outcome.loss)
+        if asked is not None and asked.params == params:
+            state = TrialState.PRUNED if diverged else TrialState.COMPLETE
+            # A grid or brute-force sampler stops its study when it has seen everything.
+            try:
+                self._study.tell(asked, None if diverged else outcome.loss, state=state)
+            except RuntimeError:
+                self.exhausted = True
+            return
+        if asked is not None:
+            with contextlib.suppress(RuntimeError):
+                self._study.tell(asked, state=TrialState.FAIL)
+        known = {k: v for k, v in item.distributions.items() if k != self._param_name}
+        self._study.add_trial(
+            optuna.trial.create_trial(
+                params=params,
+                distributions=known,
+                value=None if diverged else outcome.loss,
+                state=TrialState.PRUNED if diverged else TrialState.COMPLETE,
+            )
+        )
+
+
+def _quiet_study(sampler: BaseSampler) -> Study:
+    """An in-memory study; Optuna would log its creation."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(logging.WARNING)
+    try:
+        return optuna.create_study(sampler=sampler)
+    finally:
+        optuna.logging.set_verbosity(verbosity)

@@ -1,0 +1,251 @@
+"""What is doubtful about an analysis, in plain words, each with a remedy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from optuna.trial import TrialState
+
+from optuna_lrss._curve import SAME_LR
+from optuna_lrss._curve import FloatArray
+from optuna_lrss._curve import LRCurve
+
+
+if TYPE_CHECKING:
+    from optuna_lrss._analysis import LRAnalysis
+    from optuna_lrss._history import Observations
+
+
+#: A second minimum counts when it lies this share of the drop above the lowest at most ...
+_RIVAL_DEPTH = 0.2
+#: ... and a hill of at least this share (and 3 noise widths) stands between them.
+_HILL = 0.1
+#: A loss below this share of the untrained one is exhausted before the horizon.
+_EXHAUSTED = 0.01
+#: Picks that move more than this per factor of ten in steps drift, in decades.
+_DRIFT = 0.5
+#: Standard error of one validation loss that hides differences, as a share of the loss drop. All
+#: learning rates share the validation set, so differences are several times surer than that.
+_VALIDATION_ERROR = 0.2
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One doubt about an analysis.
+
+    Attributes:
+        code: Its name, as on the troubleshooting page.
+        message: What was seen.
+        remedy: What to change.
+    """
+
+    code: str
+    message: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.message}: {self.remedy}"
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """What diagnoses look at: the analysis, and what it does not say itself."""
+
+    result: LRAnalysis
+    observations: Observations
+    baseline_known: bool
+    steps_known: bool
+    tolerance: float
+
+
+def diagnose(facts: Facts) -> tuple[Diagnostic, ...]:
+    """All diagnostics of an analysis, the weightiest first."""
+    checks = (
+        _edges,
+        _several_minima,
+        _noise,
+        _momentum,
+        _drift,
+        _validation,
+        _exhausted,
+        _baseline,
+        _states,
+        _unresolved,
+    )
+    return tuple(d for check in checks for d in check(facts))
+
+
+def _edges(facts: Facts) -> Iterator[Diagnostic]:
+    result = facts.result
+    curve = result.curve
+    finite = np.flatnonzero(curve.finite)
+    lowest = int(finite[np.argmin(curve.loss[finite])])
+    if lowest == len(curve) - 1:
+        yield Diagnostic(
+            "minimum-at-top",
+            f"The lowest loss is at the top of the known range, {curve.lr[-1]:.2g}",
+            f"raise the upper bound above {max(result.search_range[1], curve.lr[-1]):.2g}",
+        )
+    if lowest == 0:
+        yield Diagnostic(
+            "minimum-at-bottom",
+            f"The lowest loss is at the bottom of the known range, {curve.lr[0]:.2g}",
+            f"lower the lower bound below {min(result.search_range[0], curve.lr[0]):.2g}",
+        )
+    elif _normalised(result)[finite[0]] < 0.5:
+        yield Diagnostic(
+            "no-plateau",
+            f"Even the lowest known learning rate, {curve.lr[0]:.2g}, gains more than half of "
+            "the loss reduction, so the window's lower end lies below it",
+            f"lower the lower bound below {min(result.search_range[0], curve.lr[0]):.2g}",
+        )
+
+
+def _normalised(result: LRAnalysis) -> FloatArray:
+    return np.asarray((result.curve.loss - result.lowest) / (result.baseline - result.lowest))
+
+
+def _several_minima(facts: Facts) -> Iterator[Diagnostic]:
+    result = facts.result
+    yn = _normalised(result)
+    lowest = int(np.argmin(yn))
+    hill = max(_HILL, 3.0 * result.noise)
+    for i in map(int, np.flatnonzero(yn <= yn[lowest] + _RIVAL_DEPTH)):
+        between = yn[min(i, lowest) + 1 : max(i, lowest)]
+        if between.size and between.max() >= max(yn[i], yn[lowest]) + hill:
+            yield Diagnostic(
+                "several-minima",
+                f"The curve has a second minimum near {result.curve.lr[i]:.2g}, "
+                f"{100 * (yn[i] - yn[lowest]):.0f} % of the loss drop above the lowest near "
+                f"{result.curve.lr[lowest]:.2g}",
+                "use repeats=3 to see whether both are real, and prefer the lower learning rate",
+            )
+            return
+
+
+def _noise(facts: Facts) -> Iterator[Diagnostic]:
+    result = facts.result
+    # Neighbours closer than about sqrt(noise) decades cannot be told apart (method page, 5).
+    useful = 0.5 * math.sqrt(result.noise)
+    if useful > facts.tolerance:
+        yield Diagnostic(
+            "noise",
+            f"One loss is uncertain by {100 * result.noise:.1f} % of the loss drop, too much for "
+            f"a tolerance of {facts.tolerance:g} decades; refinement below {useful:.2g} decades "
+            "is pointless and was left out",
+            "use LRStepSampler(repeats=3), a larger validation set, or a tolerance of "
+            f"{useful:.2g}",
+        )
+
+
+def _momentum(facts: Facts) -> Iterator[Diagnostic]:
+    result = facts.result
+    needed = 1.0 / (1.0 - result.momentum)
+    if result.steps < needed:
+        yield Diagnostic(
+            "short-horizon",
+            f"{result.steps} steps are fewer than the {needed:.0f} that momentum "
+            f"{result.momentum:g} needs to build up",
+            f"use steps={math.ceil(needed)} or more",
+        )
+
+
+def _drift(facts: Facts) -> Iterator[Diagnostic]:
+    result = facts.result
+    drift = result.drift.get("recommended", 0.0)
+    if abs(drift) > _DRIFT:
+        yield Diagnostic(
+            "drift",
+            f"The recommended learning rate moves by {drift:+.2f} decades per factor of ten in "
+            "steps",
+            "take more steps per trial until it settles, or scale the pick down for a long "
+            "training"
+            if drift < 0
+            else "take more steps per trial until it settles",
+        )
+
+
+def _validation(facts: Facts) -> Iterator[Diagnostic]:
+    result = facts.result
+    lowest = min(facts.observations.items, key=lambda o: o.loss if o.loss == o.loss else math.inf)
+    drop = result.baseline - result.lowest
+    if lowest.stderr is not None and lowest.stderr > _VALIDATION_ERROR * drop:
+        yield Diagnostic(
+            "small-validation-set",
+            f"The validation loss is uncertain by {100 * lowest.stderr / drop:.0f} % of the loss "
+            "drop, because its set is small for the differences seen",
+            "validate on more batches (validation_batches=...)",
+        )
+
+
+def _exhausted(facts: Facts) -> Iterator[Diagnostic]:
+    result = facts.result
+    if result.baseline > 0.0 and 0.0 <= result.lowest < _EXHAUSTED * result.baseline:
+        yield Diagnostic(
+            "exhausted",
+            f"The loss falls to {100 * result.lowest / result.baseline:.2g} % of the untrained "
+            f"one within {result.steps} steps, so that the horizon sees the end of the training",
+            "use fewer steps per trial",
+        )
+
+
+def _baseline(facts: Facts) -> Iterator[Diagnostic]:
+    result = facts.result
+    if not facts.baseline_known:
+        yield Diagnostic(
+            "no-baseline",
+            f"The untrained model's loss is not known; the loss on the lowest plateau, "
+            f"{result.baseline:.4g}, stands in",
+            'store it, study.set_user_attr("lrss:baseline", loss), or pass baseline=... to '
+            "analyze",
+        )
+    if not facts.steps_known and result.momentum > 0.0:
+        yield Diagnostic(
+            "no-steps",
+            f"The horizon of the trials is not known; {result.steps} steps are assumed for the "
+            "momentum lag",
+            'store it: study.set_user_attr("lrss:steps", n), or analyze(study, steps=...)',
+        )
+
+
+def _states(facts: Facts) -> Iterator[Diagnostic]:
+    items = facts.observations.items
+    failed = sum(o.state == TrialState.FAIL for o in items)
+    if failed:
+        yield Diagnostic(
+            "failed-trials",
+            f"{failed} of {len(items)} trials failed; a learning rate that failed twice counts "
+            "as diverged",
+            "look at the errors of the failed trials",
+        )
+    curve = facts.result.curve
+    early = [o for o in items if o.state == TrialState.PRUNED and not _diverged(curve, o.lr)]
+    if early:
+        yield Diagnostic(
+            "pruned-early",
+            f"{len(early)} of {len(items)} trials were pruned without having diverged, so they "
+            "say little or nothing about the horizon",
+            "use LRStepPruner, which stops diverged trials only",
+        )
+
+
+def _diverged(curve: LRCurve, lr: float) -> bool:
+    """Whether a learning rate is on the curve, as diverged."""
+    distance = np.abs(curve.x - math.log10(lr))
+    nearest = int(np.argmin(distance))
+    return bool(distance[nearest] <= SAME_LR and not curve.finite[nearest])
+
+
+def _unresolved(facts: Facts) -> Iterator[Diagnostic]:
+    result = facts.result
+    if not result.resolved:
+        yield Diagnostic(
+            "unresolved",
+            f"Not every point is known within the tolerance of {facts.tolerance:g} decades yet",
+            "run more trials: study.optimize(objective) with LRStepSampler goes on where it "
+            "stopped",
+        )

@@ -1,0 +1,65 @@
+"""When a loss counts as diverged (the method page, section 6)."""
+
+from __future__ import annotations
+
+import math
+
+
+#: How many times the untrained loss's size a loss may rise in the middle of a short trial.
+RUNAWAY = 1000.0
+
+
+def divergence_limit(baseline: float, best: float | None) -> float:
+    """The loss beyond which a short trial has diverged at its end.
+
+    As far above the untrained model's loss as the best known loss is below it; while nothing
+    lower is known, four times the untrained loss's size above it. Unlike a multiple of the best
+    loss, this also holds for losses that are negative or start near zero. A trial that ends
+    beyond it lies above the baseline and cannot be the minimum. In the middle of a trial that is
+    not so: see :func:`runaway_limit`.
+
+    Args:
+        baseline: Loss of the untrained model on the same data.
+        best: Lowest finite loss known, or ``None``.
+
+    Returns:
+        The limit, at or above ``baseline``; ``inf`` where the baseline is 0 and nothing lower is
+        known, which leaves no scale to judge by.
+    """
+    if best is not None and math.isfinite(best) and best < baseline:
+        return baseline + (baseline - best)
+    return _above(baseline, 4.0 * abs(baseline))
+
+
+def runaway_limit(baseline: float, first: float | None = None) -> float:
+    """The loss beyond which a short trial may be stopped in the middle.
+
+    Close to max_lr losses rise first and fall below the baseline within the horizon, and they rise
+    far: in the short trial at max_lr up to 18 times the untrained loss, in one that ends within
+    30 % of the minimum's gain up to 200 times (training loss) and 260 times (validation loss), the
+    worst with RMSprop, Adagrad and batch normalisation. Measured on digits, 20 steps, the
+    training loss watched after each; 5 networks (MLP, CNN, CNN with batch normalisation and
+    dropout, transformer, regression) x 7 optimizers x 2 seeds, 61 learning rates each:
+
+    ==========================================  ====  ====  ====  ====  =====  =====
+    limit above the baseline, in untrained loss    4    10    30   100    300   1000
+    cells of 70 that lose their minimum            4     1     0     0      0      0
+    trials near it lost, of 602                   67    35     9     3      0      0
+    steps saved on a half-decade grid, %          26    23    20    18     15     14
+    ==========================================  ====  ====  ====  ====  =====  =====
+
+    A wide limit costs little, since what diverges grows exponentially.
+
+    Args:
+        baseline: Loss of the untrained model on the validation data.
+        first: Training loss before the first update, where training losses are watched.
+
+    Returns:
+        The limit; ``inf`` where the untrained losses are 0, which leaves no scale to judge by.
+    """
+    first = baseline if first is None else first
+    return _above(max(baseline, first), RUNAWAY * max(abs(baseline), abs(first)))
+
+
+def _above(baseline: float, distance: float) -> float:
+    return baseline + distance if distance > 0.0 else math.inf

@@ -1,0 +1,310 @@
+"""A smooth model of a learning-rate/loss curve, for slopes and curvatures that noise cannot fool.
+
+Finite differences over tight, uneven neighbours amplify noise: the error of a second difference
+grows with ``noise / spacing**2``. The model here has two layers.
+
+1. A form: ``1 - A * S(x) + W(x)``, a generalised logistic ``S`` from the plateau (1, the untrained
+   loss) down to the floor and an exponential divergence wall ``W``. Weak priors keep it defined
+   with few points.
+2. What the form leaves over is smoothed with a bandwidth that grows with the noise, so that
+   without noise the model passes through every measured loss whatever its true form, and with
+   noise it falls back on the form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from optuna_lrss._curve import FloatArray
+
+
+#: Spacing of the evaluation grid, in decades.
+STEP = 0.005
+#: Normalised losses are cut off here: how far a diverging loss got says nothing about the window.
+CAP = 1.5
+#: Residuals below this (share of the loss drop) are the form's error, not noise.
+FORM_ERROR = 0.004
+#: Bounds of the form: least width in decades, largest |ln(asymmetry)|.
+_LEAST_WIDTH = 0.06
+_MOST_ASYMMETRY = 2.0
+#: Priors of the form: centre and width of A, ln(width / decades), ln(asymmetry).
+_FLANK_PRIOR = (np.array([1.0, np.log(0.25), 0.0]), np.array([0.1, 0.7, 1.0]))
+#: Priors of the wall: width of its position around the first high loss (decades), centre and
+#: width of ln(wall width / decades).
+_WALL_PRIOR = (0.5, np.log(0.15), 0.8)
+#: Starting values of (width / decades, ln(asymmetry)); the best of the fits is kept.
+_STARTS = ((0.15, 0.0), (0.35, 0.0), (0.25, -0.8), (0.25, 0.8))
+#: Mean squared residual, in noise deviations, of a fit that needs no other start.
+_GOOD_FIT = 0.5
+#: Least bandwidth that a curvature is taken with, in decades.
+_LEAST_BANDWIDTH = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class CurveFit:
+    """The model on a grid over the known range.
+
+    Attributes:
+        x: Grid, log10 of learning rates, ascending, shape ``(g,)``, at most
+            ``STEP`` decades apart.
+        value: Normalised loss on the grid (1 = untrained, 0 = lowest), shape ``(g,)``.
+        flank: The left flank on the grid, smooth enough for a curvature, shape ``(g,)``; right
+            of the fall it goes on without the wall.
+        noise: Estimated standard deviation of one normalised loss.
+    """
+
+    x: FloatArray
+    value: FloatArray
+    flank: FloatArray
+    noise: float
+
+
+def fit_curve(
+    x: FloatArray, yn: FloatArray, weight: FloatArray, noise: float | None = None
+) -> CurveFit:
+    """Fits the model to normalised losses.
+
+    Args:
+        x: log10 of learning rates, ascending, shape ``(m,)``, m >= 3.
+        yn: Normalised losses, shape ``(m,)``; ``inf`` where diverged. At least 3 are finite.
+        weight: Number of repeats behind each loss, shape ``(m,)``.
+        noise: Standard deviation of one normalised loss where repeats have measured it;
+            ``None`` estimates it from the residuals.
+
+    Returns:
+        The model over ``[x[0], x[-1]]``, the part beyond the last finite loss set to ``CAP``.
+    """
+    y = np.minimum(yn, CAP)
+    assumed = max(0.01 if noise is None else noise, FORM_ERROR)
+    form = _fit_form(x, y, np.sqrt(weight) / assumed)
+    known = yn < CAP
+    if noise is None:
+        residual = y[known] - np.minimum(_form(form, x[known]), CAP)
+        noise = _noise_of(x[known], residual * np.sqrt(weight[known]))
+        form = _fit_form(x, y, np.sqrt(weight) / max(noise, FORM_ERROR))
+    grid = np.linspace(x[0], x[-1], max(int(np.ceil((x[-1] - x[0]) / STEP)), 2) + 1)
+    residual = y[known] - np.minimum(_form(form, x[known]), CAP)
+    value = np.minimum(_form(form, grid), CAP) + _remainder(
+        x[known], residual, weight[known], noise, grid, bandwidth=0.6 * noise**0.25
+    )
+    last = x[np.isfinite(yn)][-1]
+    value = np.where(grid <= last + STEP, value, np.maximum(value, CAP))
+    return CurveFit(grid, value, _flank(x, y, weight, noise, form, grid), noise)
+
+
+def _flank(
+    x: FloatArray,
+    y: FloatArray,
+    weight: FloatArray,
+    noise: float,
+    form: FloatArray,
+    grid: FloatArray,
+) -> FloatArray:
+    """The left flank on the grid: its own logistic, and what that leaves over, smoothed.
+
+    Curvature needs a wider bandwidth than values do: as wide as the points lie apart, and twice
+    the root of the noise (the method page, section 5).
+    """
+    end = _flank_end(x, y)
+    x, y, weight = x[:end], y[:end], weight[:end]
+    logistic = _fit_flank(x, y, np.sqrt(weight) / max(noise, FORM_ERROR), form)
+    apart = float(np.median(np.diff(x)[-4:])) if x.size > 1 else 0.0
+    remainder = _remainder(
+        x,
+        y - _logistic(logistic, x),
+        weight,
+        noise,
+        grid,
+        bandwidth=max(apart, 2.0 * np.sqrt(noise), _LEAST_BANDWIDTH),
+    )
+    return _logistic(logistic, grid) + remainder
+
+
+def _remainder(
+    x: FloatArray,
+    residual: FloatArray,
+    weight: FloatArray,
+    noise: float,
+    grid: FloatArray,
+    bandwidth: float,
+) -> FloatArray:
+    """What a form leaves over, smoothed, less the share that noise explains; level outside."""
+    if x.size < 2:
+        return np.zeros_like(grid)
+    kept = _signal_share(residual * np.sqrt(weight), noise)
+    return kept * _smooth(x, residual, weight, bandwidth)(np.clip(grid, x[0], x[-1]))
+
+
+def _logistic(p: FloatArray, x: FloatArray) -> FloatArray:
+    """Plateau to floor: ``1 - A (1 + exp(-(x - c) / w)) ** -a``; p = (A, c, q, r).
+
+    Width and asymmetry are bounded, ``w = 0.06 + exp(q)`` and ``|ln a| < 2``: a kink would fit
+    long tails well and have its curvature in the wrong place.
+    """
+    return np.asarray(1.0 - p[0] * _sigmoid(p, x)[0])
+
+
+def _sigmoid(p: FloatArray, x: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """S, the logistic from 0 to 1, and its derivatives by (c, q, r), shape ``(3, m)``."""
+    growth = np.exp(np.minimum(p[2], 3.0))
+    width = _LEAST_WIDTH + growth
+    bound = np.tanh(p[3] / _MOST_ASYMMETRY)
+    power = np.exp(_MOST_ASYMMETRY * bound)
+    z = np.clip((x - p[1]) / width, -60.0, 60.0)
+    tail = np.log1p(np.exp(-z))  # -ln of the plain logistic
+    value = np.exp(-power * tail)
+    by_z = power * value * -np.expm1(-tail)
+    by_power = -tail * value * power * (1.0 - bound**2)
+    return value, np.stack([-by_z / width, -by_z * z * growth / width, by_power])
+
+
+def _form(p: FloatArray, x: FloatArray) -> FloatArray:
+    """The logistic and the wall ``exp((x - d) / v)``; p = (A, c, q, r, d, ln v)."""
+    wall = np.exp(np.minimum((x - p[4]) / np.exp(p[5]), 20.0))
+    return np.asarray(_logistic(p, x) + wall)
+
+
+def _fit_form(x: FloatArray, y: FloatArray, scale: FloatArray) -> FloatArray:
+    """Least squares with priors for the whole form; soft-l1, so that one bump cannot bend it."""
+    half, wall = _landmarks(x, y)
+    d_width, v_centre, v_width = _WALL_PRIOR
+    centre = np.concatenate([_FLANK_PRIOR[0], [wall, v_centre]])
+    width = np.concatenate([_FLANK_PRIOR[1], [d_width, v_width]])
+
+    def cost(p: FloatArray) -> tuple[FloatArray, FloatArray]:
+        value, jacobian = _logistic_with_slope(p, x)
+        steps = np.minimum((x - p[4]) / np.exp(p[5]), 20.0)
+        high = np.exp(steps)
+        jacobian = np.concatenate([jacobian, [-high / np.exp(p[5]), -high * steps]])
+        jacobian = np.where(value + high < CAP, jacobian, 0.0)
+        return _soft_l1((np.minimum(value + high, CAP) - y) * scale, jacobian * scale)
+
+    starts = [[1.0, half, np.log(w), a, wall, np.log(0.15)] for w, a in _STARTS]
+    return _best_fit(cost, starts, (centre, width), [0, 2, 3, 4, 5])
+
+
+def _flank_end(x: FloatArray, y: FloatArray) -> int:
+    """Number of points up to the first loss well past half-loss.
+
+    Nothing right of the fall reaches the knee.
+    """
+    lowest = int(np.argmin(y))
+    half, _ = _landmarks(x, y)
+    below = np.flatnonzero((x > half) & (y < 0.2))
+    return min(lowest, int(below[0]) if below.size else lowest) + 1
+
+
+def _fit_flank(x: FloatArray, y: FloatArray, scale: FloatArray, form: FloatArray) -> FloatArray:
+    """Least squares with priors for the logistic alone."""
+
+    def cost(p: FloatArray) -> tuple[FloatArray, FloatArray]:
+        value, jacobian = _logistic_with_slope(p, x)
+        return (value - y) * scale, jacobian * scale
+
+    starts = [[1.0, float(form[1]), np.log(w), a] for w, a in _STARTS]
+    return _best_fit(cost, [list(form[:4]), *starts], _FLANK_PRIOR, [0, 2, 3])
+
+
+def _logistic_with_slope(p: FloatArray, x: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The logistic and its derivatives by p, shape ``(4, m)``."""
+    value, slope = _sigmoid(p, x)
+    return 1.0 - p[0] * value, -np.concatenate([value[None], p[0] * slope])
+
+
+def _soft_l1(r: FloatArray, jacobian: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Residuals whose squares grow like |r| where r is large, and their derivatives."""
+    root = np.sqrt(1.0 + r * r)
+    soft = np.sign(r) * np.sqrt(2.0 * (root - 1.0))
+    small = np.abs(r) < 1e-6
+    return soft, jacobian * np.where(small, 1.0, r / np.where(small, 1.0, root * soft))
+
+
+def _best_fit(
+    cost: Callable[[FloatArray], tuple[FloatArray, FloatArray]],
+    starts: list[list[float]],
+    prior: tuple[FloatArray, FloatArray],
+    bound: list[int],
+) -> FloatArray:
+    """The best of the fits from several starts; further starts only while the fit is poor.
+
+    Args:
+        cost: Weighted residuals, shape ``(m,)``, and their derivatives, shape ``(k, m)``.
+        starts: Starting values.
+        prior: Centre and width of the parameters that have a prior.
+        bound: Which parameters those are.
+    """
+    from scipy.optimize import least_squares  # here, since it takes 0.1 s to import
+
+    centre, width = prior
+    pull = np.zeros((len(bound), len(starts[0])))
+    pull[np.arange(len(bound)), bound] = 1.0 / width
+
+    def residuals(p: FloatArray) -> FloatArray:
+        return np.concatenate([cost(p)[0], (p[bound] - centre) / width])
+
+    def jacobian(p: FloatArray) -> FloatArray:
+        return np.concatenate([cost(p)[1].T, pull])
+
+    best = None
+    for start in starts:
+        fit = least_squares(
+            residuals, start, jac=jacobian, method="lm", ftol=1e-6, xtol=1e-6, max_nfev=100
+        )
+        if best is None or fit.cost < best.cost:
+            best = fit
+        if 2.0 * best.cost < _GOOD_FIT * residuals(best.x).size:
+            break
+    return np.asarray(starts[0] if best is None else best.x, dtype=float)
+
+
+def _landmarks(x: FloatArray, y: FloatArray) -> tuple[float, float]:
+    """Where the fall crosses one half, and the first high loss right of the minimum."""
+    lowest = int(np.argmin(y))
+    above = np.flatnonzero(y[:lowest] >= 0.5)
+    half = 0.5 * (x[above[-1]] + x[above[-1] + 1]) if above.size else x[0]
+    high = np.flatnonzero((np.arange(x.size) > lowest) & (y > 0.7))
+    return float(half), float(x[high[0]] if high.size else x[-1] + 0.7)
+
+
+def _noise_of(x: FloatArray, residual: FloatArray) -> float:
+    """Noise from each residual's distance to the line through its neighbours.
+
+    A bump that the form does not know leaves smooth residuals, noise leaves rough ones: only the
+    roughness counts.
+    """
+    if x.size < 5:
+        return 0.0
+    left = (x[2:] - x[1:-1]) / (x[2:] - x[:-2])
+    rough = residual[1:-1] - left * residual[:-2] - (1.0 - left) * residual[2:]
+    rough = rough / np.sqrt(1.0 + left**2 + (1.0 - left) ** 2)
+    return float(1.4826 * np.median(np.abs(rough)))
+
+
+def _signal_share(residual: FloatArray, noise: float) -> float:
+    """Share of the residuals' variance that noise does not explain, in [0, 1] (James-Stein)."""
+    power = float(np.mean(residual**2))
+    return max(0.0, 1.0 - noise**2 / power) if power > 0.0 else 0.0
+
+
+def _smooth(
+    x: FloatArray, residual: FloatArray, weight: FloatArray, bandwidth: float
+) -> Callable[[FloatArray], FloatArray]:
+    """A cubic smoothing spline of a bandwidth in decades; through the points where that is tiny.
+
+    Weights are the local spacing: the bandwidth stays in decades however uneven the density.
+    """
+    if x.size < 5 or bandwidth < 0.1:
+        from scipy.interpolate import PchipInterpolator  # here, since it takes 0.1 s to import
+
+        interpolator: Callable[[FloatArray], FloatArray] = PchipInterpolator(x, residual)
+        return interpolator
+    from scipy.interpolate import make_smoothing_spline
+
+    spacing = np.clip(np.gradient(x), 0.02, 0.5)
+    spline: Callable[[FloatArray], FloatArray] = make_smoothing_spline(
+        x, residual, w=spacing * weight, lam=bandwidth**4
+    )
+    return spline

@@ -1,0 +1,66 @@
+"""The readable report of an analysis."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from optuna_lrss._analysis import LRAnalysis
+
+
+_WIDTH = 79
+_MEANING = {
+    "recommended": "smoothed midpoint, for a full training",
+    "midpoint": "method 1: log-midpoint of the window",
+    "half_loss": "method 2: half of the possible loss reduction",
+    "steepest": "method 3: steepest descent of the curve",
+    "min_lr": "lower end of the window: the knee",
+    "max_lr": "upper end of the window: the lowest loss",
+}
+
+
+def report(result: LRAnalysis) -> str:
+    """At most 79 columns: what it cost, the window, the picks, the doubts."""
+    lines = [_headline(result), ""]
+    width = math.log10(result.max_lr / result.min_lr)
+    noise = f", noise {100 * result.noise:.1f} % of the drop" if result.noise >= 5e-4 else ""
+    lines += [
+        f"  viable window   {result.min_lr:.2e} .. {result.max_lr:.2e}   ({width:.2f} decades)",
+        f"  recommended     {result.recommended:.2e}",
+        f"  loss            {result.baseline:.4g} untrained, {result.lowest:.4g} lowest{noise}",
+        "",
+        "  point         learning rate   known neighbours",
+    ]
+    for name, meaning in _MEANING.items():
+        low, high = result.brackets[name]
+        lines.append(f"  {name:<12}  {getattr(result, name):<13.2e}   {low:.2e} .. {high:.2e}")
+        lines.append(f"  {'':<12}  {meaning}")
+    if result.horizons:
+        lines += ["", "  steps         recommended     midpoint"]
+        lines += [
+            f"  {step:<12}  {picks['recommended']:<13.2e}   {picks['midpoint']:.2e}"
+            for step, picks in result.horizons.items()
+        ]
+        lines.append(f"  drift         {result.drift['recommended']:+.2f} decades per 10x steps")
+    for diagnostic in result.diagnostics:
+        lines += ["", *_wrapped(f"! {diagnostic}")]
+    return "\n".join(lines)
+
+
+def _headline(result: LRAnalysis) -> str:
+    cost = f"{result.n_trials} short trials of {result.steps} steps"
+    if result.n_steps is not None:
+        cost += f" ({result.n_steps} optimizer steps)"
+    state = "resolved" if result.resolved else "not resolved yet"
+    where = ", ".join(f"{k}={v}" for k, v in result.configuration.items())
+    head = f"Learning rate {result.param_name!r} from {cost}, {state}"
+    return "\n".join(_wrapped(head + (f", at {where}" if where else ""), indent=""))
+
+
+def _wrapped(text: str, indent: str = "  ") -> list[str]:
+    return textwrap.wrap(
+        text, _WIDTH, initial_indent=indent, subsequent_indent=indent and indent + "  "
+    )

@@ -1,0 +1,124 @@
+"""Where a later configuration's search begins: in the window of one like it.
+
+The windows of two configurations of one study are mostly a fraction of a decade apart. So a
+later one is searched in a range around an earlier window, which grows where its own losses say
+that a point of interest lies outside.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from optuna.distributions import CategoricalDistribution
+from optuna.distributions import FloatDistribution
+
+from optuna_lrss._configurations import outcome_of
+from optuna_lrss._curve import LRCurve
+from optuna_lrss._history import Observations
+
+
+Window = tuple[float, float]
+
+#: Decades on either side of the earlier window, and the first step beyond; each step doubles.
+_MARGIN = 0.5
+#: The nearest that a point may come to an end of the range before the range grows, in decades.
+_NEAR = 0.26
+#: Normalised loss (1: untrained) at the lower end that leaves no room for a knee beyond it.
+_PLATEAU = 0.9
+#: An earlier configuration counts from this many trials on.
+_MIN_TRIALS = 5
+
+
+def nearest_window(
+    curves: Iterable[Observations],
+    params: dict[str, Any],
+    param_name: str,
+    baseline: float | None,
+) -> Window | None:
+    """The window of the configuration most like ``params``; of equals, the latest.
+
+    Args:
+        curves: Earlier configurations.
+        params: Values of the parameters except the learning rate.
+        param_name: Name of the learning rate.
+        baseline: Loss of the untrained model, if known.
+
+    Returns:
+        ``(min_lr, max_lr)``, or ``None`` if no configuration has a window yet.
+    """
+    best: tuple[float, Window] | None = None
+    for curve in curves:
+        window = outcome_of(curve, baseline).window if len(curve.items) >= _MIN_TRIALS else None
+        if window is None:
+            continue
+        far = _distance(curve, params, param_name)
+        if best is None or far <= best[0]:
+            best = far, window
+    return None if best is None else best[1]
+
+
+def _distance(curve: Observations, params: dict[str, Any], param_name: str) -> float:
+    """Mean distance of the parameters, each scaled to its range; 1 where one is missing."""
+    item = curve.items[0]
+    names = (item.params.keys() | params.keys()) - {param_name}
+    total = 0.0
+    for name in names:
+        if name not in item.params or name not in params:
+            total += 1.0
+            continue
+        a, b, distribution = item.params[name], params[name], item.distributions[name]
+        if isinstance(distribution, CategoricalDistribution):
+            total += float(a != b)
+            continue
+        low, high = distribution.low, distribution.high
+        if distribution.log:
+            a, b, low, high = (math.log(v) for v in (a, b, low, high))
+        total += abs(a - b) / (high - low) if high > low else 0.0
+    return total / len(names) if names else 0.0
+
+
+def narrowed(
+    curve: LRCurve, baseline: float | None, window: Window, distribution: FloatDistribution
+) -> FloatDistribution:
+    """The range to search in, given an earlier window: as wide as this curve turns out to need.
+
+    Args:
+        curve: What is known of the configuration.
+        baseline: Its loss without training; without one the lower end stays where it is, since
+            nothing says where the plateau is.
+        window: ``(min_lr, max_lr)`` of an earlier configuration.
+        distribution: The whole range.
+    """
+    bottom, top = math.log10(distribution.low), math.log10(distribution.high)
+    low, high = math.log10(window[0]) - _MARGIN, math.log10(window[1]) + _MARGIN
+    if len(curve):
+        low = bottom if baseline is None else low
+        lowest = int(np.argmin(curve.loss))
+        if not math.isfinite(curve.loss[lowest]):
+            low = bottom
+        elif baseline is not None and len(curve) >= 3 and not curve.loss[lowest] < baseline:
+            low, high = bottom, top
+        else:
+            step = _MARGIN
+            while low > bottom and _is_open_below(curve, baseline, lowest, low):
+                low, step = low - step, 2.0 * step
+            step = _MARGIN
+            while high < top and lowest == len(curve) - 1 and curve.x[lowest] > high - _NEAR:
+                high, step = high + step, 2.0 * step
+    # An end close to the whole range's end is that end.
+    low = distribution.low if low < bottom + _NEAR else 10.0**low
+    high = distribution.high if high > top - _NEAR else 10.0**high
+    return FloatDistribution(low, high, log=True)
+
+
+def _is_open_below(curve: LRCurve, baseline: float | None, lowest: int, low: float) -> bool:
+    """Whether the lowest known learning rate lies near ``low`` and learns there."""
+    if baseline is None or curve.x[0] > low + _NEAR:
+        return False
+    if not math.isfinite(curve.loss[0]):
+        return True
+    share = (curve.loss[0] - curve.loss[lowest]) / (baseline - curve.loss[lowest])
+    return bool(share < _PLATEAU)

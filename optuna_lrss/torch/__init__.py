@@ -1,0 +1,10 @@
+"""Short trials of torch models; the only part of optuna_lrss that imports torch."""
+
+from __future__ import annotations
+
+from optuna_lrss.torch._find_lr import find_lr
+from optuna_lrss.torch._objective import StepObjective
+from optuna_lrss.torch._short_trial import StepPieces
+
+
+__all__ = ["StepObjective", "StepPieces", "find_lr"]

@@ -1,0 +1,212 @@
+"""Batches: drawn once, kept on the device, handed out as fresh copies."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import MutableMapping
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset
+from torch.utils.data import IterableDataset
+from torch.utils.data import SequentialSampler
+
+from optuna_lrss.torch._random import Undo
+from optuna_lrss.torch._random import preserved_random_state
+from optuna_lrss.torch._random import saved_generator
+from optuna_lrss.torch._random import seed_everything
+
+
+def draw_batches(
+    loader: Iterable[Any],
+    count: int | None,
+    *,
+    name: str,
+    seed: int,
+    repeat: int = 0,
+    start_over: bool = True,
+) -> list[Any]:
+    """The first batches of a loader, without a trace in the loader or any random state.
+
+    Repeat 0 reads the loader from its start, a generator of its own as it stands; repeat k > 0
+    gets another shuffle, or the k-th window of ``count`` batches where the order is fixed.
+
+    Args:
+        loader: A DataLoader or any iterable that can be iterated more than once.
+        count: How many batches; ``None`` for one whole pass.
+        name: The argument's name, for errors.
+        seed: Seed of all global random states while the loader works.
+        repeat: Which repeat the batches are for.
+        start_over: Whether a loader that is exhausted early is started again, as a training loop
+            would; else there are fewer batches.
+
+    Raises:
+        ValueError: If the loader cannot be iterated, or only once, or holds no batch, or is a data
+            set of single samples.
+    """
+    _refuse_unreadable(loader, name)
+    with preserved_random_state(), _preserved_loader(loader) as generators:
+        seed_everything(seed)
+        if repeat > 0:
+            for generator in generators:
+                generator.manual_seed(seed)
+        skip = 0 if count is None or _shuffles(loader) else repeat * count
+        stop = None if count is None else skip + count
+        once_or_more = _cycle(loader) if start_over and count is not None else iter(loader)
+        batches = list(islice(once_or_more, skip, stop))
+    if not batches:
+        raise ValueError(f"{name} holds no batch: at least one is needed.")
+    return batches
+
+
+def _refuse_unreadable(loader: Any, name: str) -> None:
+    if not hasattr(loader, "__iter__") and not hasattr(loader, "__getitem__"):
+        raise ValueError(
+            f"{name} is a {type(loader).__name__}, which cannot be iterated: give a DataLoader or "
+            "a list of batches."
+        )
+    if isinstance(loader, Dataset) and not isinstance(loader, IterableDataset):
+        raise ValueError(
+            f"{name} is a data set, which gives single samples: wrap it in a DataLoader with a "
+            "batch_size."
+        )
+    if isinstance(loader, Iterator):
+        raise ValueError(
+            f"{name} is an iterator, which reading would use up: give the loader itself, or "
+            "list(...) of it."
+        )
+
+
+def _cycle(loader: Iterable[Any]) -> Iterator[Any]:
+    while True:
+        empty = True
+        for batch in loader:
+            empty = False
+            yield batch
+        if empty:
+            return
+
+
+def _shuffles(loader: Iterable[Any]) -> bool:
+    """Whether another seed alone gives other batches."""
+    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
+        return False
+    sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
+    return not isinstance(sampler, SequentialSampler)
+
+
+@contextmanager
+def _preserved_loader(loader: Iterable[Any]) -> Iterator[list[torch.Generator]]:
+    """Puts back attributes and random generators of a loader and its parts; yields the latter."""
+    undo: list[Undo] = []
+    generators: list[torch.Generator] = []
+    for part in _parts(loader):
+        attributes = vars(part)
+        undo.append(_saved_attributes(attributes))
+        for value in attributes.values():
+            if (put_back := saved_generator(value)) is not None:
+                undo.append(put_back)
+            if isinstance(value, torch.Generator):
+                generators.append(value)
+    try:
+        yield generators
+    finally:
+        for put_back in undo:
+            put_back()
+
+
+def _parts(loader: object) -> list[Any]:
+    """The loader, its samplers and its data sets, wrapped ones too."""
+    found: list[Any] = []
+    todo = [loader]
+    while todo:
+        part = todo.pop()
+        if not hasattr(part, "__dict__") or any(part is other for other in found):
+            continue
+        found.append(part)
+        inside = vars(part)
+        todo += [inside.get(name) for name in ("sampler", "batch_sampler", "dataset")]
+        several = inside.get("datasets")
+        todo += several if isinstance(several, list) else []
+    return found
+
+
+def _saved_attributes(attributes: dict[str, Any]) -> Undo:
+    saved = dict(attributes)
+
+    def put_back() -> None:
+        attributes.clear()
+        attributes.update(saved)
+
+    return put_back
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """A batch of any structure with its tensors on a device."""
+
+    def move(leaf: Any) -> Any:
+        return leaf.to(device) if hasattr(leaf, "to") else leaf
+
+    return _mapped(batch, move)
+
+
+def fresh_copy(batch: Any) -> Any:
+    """A copy that a loss function may change: what it pops or overwrites stays in this trial."""
+
+    def duplicate(leaf: Any) -> Any:
+        if isinstance(leaf, np.ndarray):
+            return leaf.copy()
+        return leaf.clone() if hasattr(leaf, "clone") else leaf
+
+    return _mapped(batch, duplicate)
+
+
+def batch_size(batch: Any) -> int:
+    """Number of samples: the length of the first tensor with a dimension; 1 if there is none."""
+    sizes: list[int] = []
+
+    def measure(leaf: Any) -> Any:
+        if isinstance(leaf, (Tensor, np.ndarray)) and leaf.ndim > 0:
+            sizes.append(len(leaf))
+        return leaf
+
+    _mapped(batch, measure)
+    return sizes[0] if sizes else 1
+
+
+def _mapped(batch: Any, change: Callable[[Any], Any]) -> Any:
+    """The same structure with every leaf changed.
+
+    Mappings, tuples, lists and data classes are structure; a tensor, and any object that has a
+    ``to`` of its own (a packed sequence, a graph), is a leaf.
+    """
+    if isinstance(batch, MutableMapping):
+        same_kind = copy.copy(batch)
+        for key, item in batch.items():
+            same_kind[key] = _mapped(item, change)
+        return same_kind
+    if isinstance(batch, Mapping):
+        return {key: _mapped(item, change) for key, item in batch.items()}
+    if hasattr(batch, "to"):
+        return change(batch)
+    if isinstance(batch, tuple):
+        items = [_mapped(item, change) for item in batch]
+        return type(batch)(*items) if hasattr(batch, "_fields") else tuple(items)
+    if isinstance(batch, list):
+        return [_mapped(item, change) for item in batch]
+    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        names = [field.name for field in dataclasses.fields(batch) if field.init]
+        return dataclasses.replace(
+            batch, **{name: _mapped(getattr(batch, name), change) for name in names}
+        )
+    return change(batch)

@@ -1,0 +1,101 @@
+"""Two ways to write a loss function, behind one call that checks what comes back."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+from torch import nn
+
+from optuna_lrss.torch._settings import LossForm
+
+
+_SWITCH = (
+    "Pass loss_form='output' for loss_fn(output, target) on (input, target) batches, or "
+    "loss_form='model' for loss_fn(model, batch) on batches of any structure."
+)
+
+
+class BatchLoss:
+    """The loss of a model on one batch, as a scalar tensor.
+
+    Args:
+        loss_fn: ``loss_fn(output, target)`` or ``loss_fn(model, batch)``.
+        form: ``"output"``, ``"model"``, or ``"auto"``: the form ``loss_fn(model, batch)`` if the
+            first parameter of the function is called ``model``, or if the batch is no pair;
+            the form ``loss_fn(output, target)`` else.
+
+    Raises:
+        ValueError: If ``loss_fn`` cannot be called.
+    """
+
+    def __init__(self, loss_fn: Callable[[Any, Any], Any], form: LossForm) -> None:
+        if not callable(loss_fn):
+            raise ValueError(
+                f"loss_fn={loss_fn!r} cannot be called: give loss_fn(output, target) or "
+                "loss_fn(model, batch)."
+            )
+        self._loss_fn = loss_fn
+        self._guessed = form == "auto"
+        self._form = "model" if form == "auto" and _first_parameter(loss_fn) == "model" else form
+
+    def __call__(self, model: nn.Module, batch: Any) -> Tensor:
+        """Computes it.
+
+        Raises:
+            ValueError: If the batch does not have the form's structure, or the result is not one
+                real number in a tensor.
+        """
+        return _as_scalar(self._raw(model, batch))
+
+    def _raw(self, model: nn.Module, batch: Any) -> Any:
+        pair = isinstance(batch, (tuple, list)) and len(batch) == 2
+        if self._form == "model" or (self._form == "auto" and not pair):
+            if self._form == "auto" and isinstance(self._loss_fn, nn.Module):
+                raise ValueError(_not_a_pair(batch))
+            return self._loss_fn(model, batch)
+        if not pair:
+            raise ValueError(_not_a_pair(batch))
+        output = model(batch[0])
+        try:
+            return self._loss_fn(output, batch[1])
+        except (AttributeError, TypeError) as error:
+            if self._guessed:
+                error.add_note(f"loss_fn was called as loss_fn(output, target). {_SWITCH}")
+            raise
+
+
+def _first_parameter(loss_fn: Callable[..., Any]) -> str | None:
+    if isinstance(loss_fn, nn.Module):
+        return None
+    try:
+        return next(iter(inspect.signature(loss_fn).parameters), None)
+    except (TypeError, ValueError):  # some built-in functions have no signature
+        return None
+
+
+def _not_a_pair(batch: Any) -> str:
+    size = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
+    return (
+        f"a batch is a {type(batch).__name__}{size}, but loss_fn(output, target) needs pairs "
+        "(input, target): write loss_fn(model, batch), which gets the batch as it is, and pass "
+        "loss_form='model'."
+    )
+
+
+def _as_scalar(loss: Any) -> Tensor:
+    if not isinstance(loss, Tensor):
+        raise ValueError(
+            f"loss_fn returned a {type(loss).__name__}: it must return a scalar tensor, such as "
+            "output.loss or loss.mean() (and not .item(), which cuts it off from the model)."
+        )
+    if loss.numel() != 1:
+        raise ValueError(
+            f"loss_fn returned a tensor of shape {tuple(loss.shape)}: reduce it to one number, "
+            "with loss.mean() or reduction='mean'."
+        )
+    if loss.is_complex():
+        raise ValueError("loss_fn returned a complex number: return its real part or modulus.")
+    return loss.reshape(())

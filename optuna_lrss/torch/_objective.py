@@ -1,0 +1,365 @@
+"""StepObjective: short trials of a torch model as an Optuna objective."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+from typing import Any
+
+import optuna
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from optuna_lrss._history import BASELINE
+from optuna_lrss._history import MOMENTUM
+from optuna_lrss._history import STEPS
+from optuna_lrss._history import TRIAL
+from optuna_lrss._history import repeat_index
+from optuna_lrss.torch._random import derived_seed
+from optuna_lrss.torch._random import preserved_random_state
+from optuna_lrss.torch._random import seed_everything
+from optuna_lrss.torch._settings import LossForm
+from optuna_lrss.torch._settings import SearchSpace
+from optuna_lrss.torch._settings import Settings
+from optuna_lrss.torch._settings import StepOptions
+from optuna_lrss.torch._settings import read_options
+from optuna_lrss.torch._short_trial import Outcome
+from optuna_lrss.torch._short_trial import ShortTrial
+from optuna_lrss.torch._short_trial import StepPieces
+
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from optuna.study import Study
+    from optuna.trial import BaseTrial
+
+
+#: Two baselines of one study may differ by this much of their size: the float noise between
+#: machines. Other weights or data differ by more.
+_SAME_BASELINE = 1e-4
+#: The same with autocast, whose types have 8 to 11 bits.
+_SAME_BASELINE_AUTOCAST = 1e-2
+_BUILD = 100  # a seed's purpose, see _short_trial
+
+# Trials train one shared model and reseed the process's random states: one at a time.
+_ONE_AT_A_TIME = threading.RLock()
+
+
+class StepObjective:
+    """Trains a few steps at the trial's learning rate and returns the validation loss.
+
+    Every trial starts from the same weights, buffers, optimizer state and random numbers and sees
+    the same training batches, so that only the learning rate differs (paper, section 2). They are
+    those at the time the objective is made. After each trial, and also after an exception or
+    Ctrl-C in the middle of one, model, optimizer, gradients, modes and all random states are
+    again what they were before it.
+
+    Example:
+        .. code-block:: python
+
+            objective = StepObjective(
+                model, optimizer, torch.nn.functional.cross_entropy, train_loader, valid_loader
+            )
+            study = optuna.create_study(sampler=LRStepSampler(), pruner=LRStepPruner())
+            study.optimize(objective)
+
+    The untrained model's validation loss is evaluated once and kept in the study's user attributes
+    (``lrss:baseline``), with the number of steps and the momentum. A trial that diverges returns
+    ``inf``: when a loss is not finite, when one runs away in the middle of it, or when it ends
+    far above the baseline (the method page, section 6).
+
+    Args:
+        model: The model, a :class:`torch.nn.Module`, compiled or not. Modules in eval mode
+            (frozen batch normalisation) stay in it while others train; a model that is in eval
+            mode as a whole is put in train mode.
+        optimizer: An optimizer over the model's parameters. The trial's learning rate is that of
+            its first param group; the other groups keep their ratio to it. Attached schedulers
+            are not stepped. Optimizers that need a closure (LBFGS) get one.
+        loss_fn: ``loss_fn(output, target)`` for batches ``(input, target)``, or ``loss_fn(model,
+            batch)`` for batches of any structure; see ``loss_form``. It returns a scalar tensor.
+        train_loader: A DataLoader or anything else that gives batches each time it is iterated.
+            The first ``steps * accumulate`` batches are drawn when the objective is made and kept
+            on the device; a loader with fewer starts over, with a new shuffle if it shuffles.
+        validation_loader: The same for validation; one pass is drawn and kept (of a stream without
+            an end, ``validation_batches``).
+        steps: Optimizer steps of a trial, its horizon. (In float16 a step that overflows is no
+            step and is done again.)
+        snapshots: Steps after which to validate and report too, such as (5, 10, 20, 40) at
+            ``steps=80``: analyses at these horizons come for free, and pruners can stop a trial.
+        param_name: Name of the learning rate in the study.
+        low: Lowest learning rate.
+        high: Highest learning rate.
+        validation_batches: Use the first so many validation batches; ``None`` for all. The loss
+            is the mean over samples: batch means weighted by batch size, which is the length of
+            the first tensor in the batch.
+        loss_form: ``"output"`` for ``loss_fn(output, target)``, ``"model"`` for ``loss_fn(model,
+            batch)``. ``"auto"`` takes the latter if the function's first parameter is called
+            ``model`` or the batches are no pairs.
+        accumulate: Batches per step, their gradients averaged.
+        autocast: Compute in ``torch.bfloat16`` or ``torch.float16`` where autocast allows;
+            float16 with a GradScaler.
+        clip_norm: Clip the gradient's norm to this.
+        closure: Whether ``optimizer.step`` gets a closure; ``None`` finds out from its signature.
+        device: Train here; ``None`` for where the model is. A model elsewhere is moved for each
+            trial and back, which costs a copy: better move it before.
+        extra_state: Further objects to reset: modules, optimizers, or objects with
+            ``state_dict`` and ``load_state_dict``, such as an average of the weights that an
+            optimizer hook updates.
+        snapshot_on_host: Keep the copies of weights in (pinned) host memory instead of doubling
+            the device's.
+        seed: Seed of batch order, dropout and other random numbers. The same seed gives the same
+            trials, here and in another process. A generator that a loader carries goes before it.
+        progress: Show the steps as they go, if standard error is a terminal.
+
+    Raises:
+        ValueError: If an argument is out of its range, a loader is empty or can be read only once,
+            the optimizer's parameters are not the model's, nothing is trainable, or the model
+            cannot be put back (lazy, on the meta device, distributed).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        loss_fn: Callable[[Any, Any], Any],
+        train_loader: Iterable[Any],
+        validation_loader: Iterable[Any],
+        *,
+        steps: int = 20,
+        snapshots: Iterable[int] | None = None,
+        param_name: str = "lr",
+        low: float = 1e-7,
+        high: float = 10.0,
+        validation_batches: int | None = None,
+        loss_form: LossForm = "auto",
+        accumulate: int = 1,
+        autocast: torch.dtype | None = None,
+        clip_norm: float | None = None,
+        closure: bool | None = None,
+        device: torch.device | str | None = None,
+        extra_state: Iterable[Any] = (),
+        snapshot_on_host: bool = False,
+        seed: int = 0,
+        progress: bool = True,
+    ) -> None:
+        settings = Settings(
+            steps=steps,
+            snapshots=tuple(snapshots or ()),
+            validation_batches=validation_batches,
+            loss_form=loss_form,
+            accumulate=accumulate,
+            autocast=autocast,
+            clip_norm=clip_norm,
+            closure=closure,
+            device=device,
+            snapshot_on_host=snapshot_on_host,
+            seed=seed,
+            progress=progress,
+        )
+        space = SearchSpace(param_name, low, high)
+        pieces = StepPieces(model, optimizer, loss_fn, train_loader, validation_loader)
+        self._prepare(settings, space, ShortTrial(pieces, settings, extra_state))
+
+    @classmethod
+    def from_factory(
+        cls, build: Callable[[Any], StepPieces | tuple[Any, ...]], **options: Unpack[StepOptions]
+    ) -> StepObjective:
+        """An objective whose pieces depend on other hyperparameters.
+
+        Example:
+            .. code-block:: python
+
+                def build(trial):
+                    model = make_model(trial.suggest_int("width", 16, 256, log=True))
+                    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+                    return StepPieces(model, optimizer, loss_fn, train_loader, valid_loader)
+
+                objective = StepObjective.from_factory(build, steps=20)
+
+        Args:
+            build: Called once per trial, before its learning rate is suggested; returns the
+                pieces. It runs under ``seed``, so that the same hyperparameters give the same
+                weights, and leaves no trace in the random states. Each configuration has a
+                baseline of its own, kept in the trial's user attribute ``lrss:trial``.
+            **options: The keyword options of :class:`StepObjective`.
+
+        Returns:
+            The objective.
+
+        Raises:
+            ValueError: If an option is out of its range; in a trial also as StepObjective does.
+        """
+        settings, space, extra_state = read_options(options)
+        objective = cls.__new__(cls)
+        objective._prepare(settings, space, _Factory(build, settings, extra_state))
+        return objective
+
+    def _prepare(
+        self, settings: Settings, space: SearchSpace, source: ShortTrial | _Factory
+    ) -> None:
+        self._settings = settings
+        self._space = space
+        self._source = source
+        self._checked_study: Study | None = None
+
+    @property
+    def baseline(self) -> float:
+        """Validation loss of the untrained model; evaluated at the first use.
+
+        Raises:
+            ValueError: If it is not finite, or differs from configuration to configuration.
+        """
+        if isinstance(self._source, _Factory):
+            raise ValueError(
+                "baseline: with from_factory each configuration has its own, see the trials' user "
+                f"attribute {TRIAL!r}."
+            )
+        with _ONE_AT_A_TIME:
+            return self._source.baseline
+
+    def __call__(self, trial: BaseTrial) -> float:
+        """Runs one short trial.
+
+        Args:
+            trial: The trial. With threads (``n_jobs > 1``) trials wait for each other.
+
+        Returns:
+            The validation loss after the last step, ``inf`` if the trial diverged.
+
+        Raises:
+            ValueError: If the study has several objectives or maximises, or was begun from other
+                weights, data, steps or momentum.
+            optuna.TrialPruned: If the study's pruner says so at a snapshot.
+        """
+        study: Study | None = getattr(trial, "study", None)  # a FixedTrial has none
+        _refuse_study(study)
+        with _ONE_AT_A_TIME:
+            short_trial = self._short_trial_for(trial)
+            space = self._space
+            lr = trial.suggest_float(space.param_name, space.low, space.high, log=True)
+            if study is not None and study is not self._checked_study:
+                self._write_or_check(study)
+                self._checked_study = study
+            return self._run(trial, short_trial, lr)
+
+    def _run(self, trial: BaseTrial, short_trial: ShortTrial, lr: float) -> float:
+        def describe(outcome: Outcome) -> None:
+            # One attribute for all: each costs a write to the database.
+            info: dict[str, Any] = {"steps": outcome.steps, "diverged": outcome.diverged}
+            if outcome.stderr is not None:
+                info["stderr"] = outcome.stderr
+            if isinstance(self._source, _Factory):
+                info |= {"baseline": short_trial.baseline, "momentum": short_trial.momentum}
+            trial.set_user_attr(TRIAL, info)
+
+        def report(step: int, loss: float) -> None:
+            trial.report(loss, step)
+            if step < self._settings.steps and math.isfinite(loss) and trial.should_prune():
+                describe(Outcome(loss, step, diverged=False))
+                raise optuna.TrialPruned(f"loss {loss:.4g} after {step} steps")
+
+        outcome = short_trial.run(lr, repeat=self._repeat(trial), report=report)
+        describe(outcome)
+        return outcome.loss
+
+    def _repeat(self, trial: BaseTrial) -> int:
+        if not isinstance(trial, optuna.Trial):  # a FixedTrial has no study to have a twin in
+            return 0
+        return repeat_index(trial, param_name=self._space.param_name)
+
+    def _short_trial_for(self, trial: BaseTrial) -> ShortTrial:
+        return self._source(trial) if isinstance(self._source, _Factory) else self._source
+
+    def _study_attrs(self) -> dict[str, float]:
+        if isinstance(self._source, _Factory):  # then the rest differs from trial to trial
+            return {STEPS: self._settings.steps}
+        return {
+            BASELINE: self._source.baseline,
+            STEPS: self._settings.steps,
+            MOMENTUM: self._source.momentum,
+        }
+
+    def _write_or_check(self, study: Study) -> None:
+        stored = study.user_attrs
+        for key, value in self._study_attrs().items():
+            if key not in stored:
+                study.set_user_attr(key, value)
+            elif not self._same(key, float(stored[key]), value):
+                raise ValueError(_other_start(study.study_name, key, stored[key], value))
+
+    def _same(self, key: str, stored: float, value: float) -> bool:
+        if key != BASELINE:
+            return stored == value
+        rough = self._settings.autocast is not None
+        tolerance = _SAME_BASELINE_AUTOCAST if rough else _SAME_BASELINE
+        return math.isclose(stored, value, rel_tol=tolerance, abs_tol=1e-12)
+
+
+class _Factory:
+    """Builds the pieces of each trial; remembers the baseline of each configuration."""
+
+    def __init__(
+        self,
+        build: Callable[[Any], StepPieces | tuple[Any, ...]],
+        settings: Settings,
+        extra_state: tuple[Any, ...],
+    ) -> None:
+        if not callable(build):
+            raise ValueError(f"build={build!r} cannot be called: give a function of the trial.")
+        self._build = build
+        self._settings = settings
+        self._extra_state = extra_state
+        self._baselines: dict[tuple[tuple[str, Any], ...], float] = {}
+
+    def __call__(self, trial: BaseTrial) -> ShortTrial:
+        with preserved_random_state():
+            seed_everything(derived_seed(self._settings.seed, _BUILD))
+            pieces = _as_pieces(self._build(trial))
+        key = tuple(sorted(trial.params.items()))  # the learning rate is not among them yet
+        known = self._baselines.get(key)
+        short_trial = ShortTrial(pieces, self._settings, self._extra_state, baseline=known)
+        self._baselines[key] = short_trial.baseline
+        return short_trial
+
+
+def _as_pieces(pieces: Any) -> StepPieces:
+    if isinstance(pieces, tuple) and len(pieces) == len(StepPieces._fields):
+        return StepPieces(*pieces)
+    raise ValueError(
+        f"build returned {type(pieces).__name__}: it must return StepPieces, or a tuple "
+        f"({', '.join(StepPieces._fields)})."
+    )
+
+
+def _refuse_study(study: Study | None) -> None:
+    if study is None:
+        return
+    if len(study.directions) > 1:
+        raise ValueError(
+            f"the study has {len(study.directions)} objectives, but a short trial has one loss: "
+            "create the study with a single direction."
+        )
+    if study.direction == optuna.study.StudyDirection.MAXIMIZE:
+        raise ValueError(
+            "the study maximises, but a short trial returns a loss: create the study with "
+            "direction='minimize'."
+        )
+
+
+def _other_start(study_name: str, key: str, stored: Any, value: float) -> str:
+    what = {
+        BASELINE: "the untrained model's validation loss: it was begun from other weights or "
+        "validation data. Build the model after torch.manual_seed with a fixed seed (or load "
+        "its weights from a file)",
+        STEPS: "steps. Use the same number",
+        MOMENTUM: "momentum: it was begun with another optimizer. Use the same optimizer",
+    }[key]
+    return (
+        f"study {study_name!r} holds {key}={stored!r}, but this objective has {value!r} as {what}"
+        ", or give the study another study_name: losses from different starts make no curve."
+    )

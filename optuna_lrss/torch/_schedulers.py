@@ -1,0 +1,166 @@
+"""torch's own schedulers, with their bounds from a learning-rate window.
+
+Every function sets the learning rates at once, as torch's schedulers do, and keeps the ratios
+between the optimizer's param groups. Momentum is left alone unless asked for: the window was
+measured with the optimizer's own.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CyclicLR
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import OneCycleLR
+
+from optuna_lrss.torch._optimizers import learning_rate_ratios
+from optuna_lrss.torch._optimizers import set_learning_rate
+
+
+def one_cycle(
+    optimizer: Optimizer, total_steps: int, *, low: float, peak: float, **options: Any
+) -> OneCycleLR:
+    """One cycle: from ``low`` up to ``peak``, then down to a small fraction of ``low``.
+
+    Args:
+        optimizer: The optimizer of the training.
+        total_steps: Optimizer steps of the whole training.
+        low: Learning rate of the first step, the window's lower end.
+        peak: Highest learning rate.
+        **options: Further arguments of :class:`torch.optim.lr_scheduler.OneCycleLR`;
+            ``cycle_momentum`` is off unless given.
+
+    Returns:
+        The scheduler; step it after every optimizer step.
+
+    Raises:
+        ValueError: If not ``0 < low < peak``, or ``total_steps`` is no positive whole number.
+    """
+    _require_bounds(low, peak)
+    _require_steps("total_steps", total_steps, 1)
+    ratios = learning_rate_ratios(optimizer)
+    return OneCycleLR(
+        optimizer,
+        max_lr=[peak * ratio for ratio in ratios],
+        total_steps=int(total_steps),
+        div_factor=peak / low,
+        **{"cycle_momentum": False, **options},
+    )
+
+
+def cyclical(
+    optimizer: Optimizer, *, low: float, peak: float, step_size_up: int = 2000, **options: Any
+) -> CyclicLR:
+    """Cycles between the window's ends.
+
+    Args:
+        optimizer: The optimizer of the training.
+        low: Lowest learning rate.
+        peak: Highest learning rate.
+        step_size_up: Optimizer steps from the lowest to the highest; two to eight epochs are
+            usual.
+        **options: Further arguments of :class:`torch.optim.lr_scheduler.CyclicLR`;
+            ``cycle_momentum`` is off unless given.
+
+    Returns:
+        The scheduler; step it after every optimizer step.
+
+    Raises:
+        ValueError: If not ``0 < low < peak``, or ``step_size_up`` is no positive whole number.
+    """
+    _require_bounds(low, peak)
+    _require_steps("step_size_up", step_size_up, 1)
+    ratios = learning_rate_ratios(optimizer)
+    _start_at(optimizer, low, ratios)
+    return CyclicLR(
+        optimizer,
+        base_lr=[low * ratio for ratio in ratios],
+        max_lr=[peak * ratio for ratio in ratios],
+        step_size_up=int(step_size_up),
+        **{"cycle_momentum": False, **options},
+    )
+
+
+def warmup_cosine(
+    optimizer: Optimizer,
+    total_steps: int,
+    *,
+    low: float,
+    peak: float,
+    warmup_steps: int | None = None,
+    final: float = 0.0,
+) -> LambdaLR:
+    """Straight from ``low`` up to ``peak``, then along half a cosine down to ``final``.
+
+    Args:
+        optimizer: The optimizer of the training.
+        total_steps: Optimizer steps of the whole training.
+        low: Learning rate of the first step, the window's lower end.
+        peak: Learning rate after the warm-up.
+        warmup_steps: Optimizer steps of the warm-up; ``None`` for a twentieth of all.
+        final: Learning rate after the last step.
+
+    Returns:
+        The scheduler; step it after every optimizer step. Its state_dict resumes a training.
+
+    Raises:
+        ValueError: If not ``0 < low < peak``, ``final`` is not in ``[0, peak]``, or the steps are
+            no positive whole numbers with ``warmup_steps`` below ``total_steps``.
+    """
+    _require_bounds(low, peak)
+    _require_steps("total_steps", total_steps, 1)
+    if warmup_steps is None:
+        warmup_steps = total_steps // 20
+    _require_steps("warmup_steps", warmup_steps, 0)
+    if warmup_steps >= total_steps:
+        raise ValueError(
+            f"warmup_steps={warmup_steps!r} must be below total_steps={total_steps!r}."
+        )
+    if not 0.0 <= final <= peak:
+        raise ValueError(f"final={final!r} must lie between 0 and the peak, {peak:g}.")
+    _start_at(optimizer, peak, learning_rate_ratios(optimizer))
+    share = WarmupCosine(int(warmup_steps), int(total_steps), low / peak, final / peak)
+    return LambdaLR(optimizer, share)
+
+
+@dataclass
+class WarmupCosine:
+    """Share of the peak at each step. An object, so that LambdaLR's state_dict holds it."""
+
+    warmup_steps: int
+    total_steps: int
+    start: float
+    final: float
+
+    def __call__(self, step: int) -> float:
+        """The share at an optimizer step, counted from 0."""
+        if step < self.warmup_steps:
+            return self.start + (1.0 - self.start) * step / self.warmup_steps
+        span = self.total_steps - self.warmup_steps
+        progress = min((step - self.warmup_steps) / span, 1.0)
+        return self.final + (1.0 - self.final) * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def _start_at(optimizer: Optimizer, lr: float, ratios: list[float]) -> None:
+    """Sets the rates, and the ``initial_lr`` that an earlier scheduler left and torch prefers."""
+    set_learning_rate(optimizer, lr, ratios)
+    for group in optimizer.param_groups:
+        rate = group["lr"]
+        group["initial_lr"] = rate.clone() if isinstance(rate, Tensor) else rate
+
+
+def _require_bounds(low: float, peak: float) -> None:
+    if not 0.0 < low < peak < math.inf:
+        raise ValueError(
+            f"low={low!r}, peak={peak!r}: a schedule rises from a lower to a higher learning "
+            "rate, both positive."
+        )
+
+
+def _require_steps(name: str, value: int, least: int) -> None:
+    if isinstance(value, bool) or value != int(value) or value < least:
+        raise ValueError(f"{name}={value!r} must be a whole number of at least {least}.")

@@ -1,0 +1,78 @@
+"""Names, colours, dashes and symbols that both backends share.
+
+Colours are of middle lightness: each has a contrast of at least 3 to white and to a dark page.
+None carries a meaning alone; dash and symbol say the same, for print and for colour-blind eyes.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from typing import NamedTuple
+
+
+class Style(NamedTuple):
+    """How one thing looks in plotly and in matplotlib."""
+
+    label: str
+    color: str
+    dash: str
+    symbol: str
+    linestyle: str | tuple[int, tuple[int, ...]]
+    marker: str
+
+
+GREY = "#808080"
+WINDOW_COLOR = "#3b82c4"
+
+#: Picks and window edges.
+POINTS: dict[str, Style] = {
+    "recommended": Style("recommended", "#e0433a", "solid", "star", "-", "*"),
+    "midpoint": Style("midpoint", "#d07010", "dash", "diamond", "--", "D"),
+    "half_loss": Style("half-loss", "#2a9463", "dashdot", "square-open", "-.", "s"),
+    "steepest": Style("steepest", "#a05fc4", "dot", "x", ":", "X"),
+    "min_lr": Style("min_lr", WINDOW_COLOR, "longdash", "triangle-right", (0, (8, 3)), ">"),
+    "max_lr": Style("max_lr", WINDOW_COLOR, "longdash", "triangle-left", (0, (8, 3)), "<"),
+}
+PICKS = ("recommended", "midpoint", "half_loss", "steepest")
+
+#: Why the sampler tried a learning rate.
+ROLES: dict[str, Style] = {
+    "coarse": Style("coarse look", GREY, "solid", "circle", "-", "o"),
+    "min_lr": Style("refines min_lr", WINDOW_COLOR, "solid", "triangle-right", "-", ">"),
+    "half_loss": Style("refines half-loss", "#2a9463", "solid", "square", "-", "s"),
+    "steepest": Style("refines steepest", "#a05fc4", "solid", "x", "-", "X"),
+    "max_lr": Style("refines max_lr", "#e0433a", "solid", "triangle-left", "-", "<"),
+    "noise": Style("measures the noise", "#d07010", "solid", "star", "-", "*"),
+    "repeat": Style("repeats", "#d07010", "solid", "diamond", "-", "D"),
+    "": Style("role not recorded", GREY, "solid", "circle-open", "-", "o"),
+}
+
+#: For things that are counted, such as configurations.
+SERIES: tuple[Style, ...] = tuple(
+    Style("", color, dash, symbol, linestyle, marker)
+    for color, dash, symbol, linestyle, marker in (
+        ("#3b82c4", "solid", "circle", "-", "o"),
+        ("#e0433a", "dash", "square", "--", "s"),
+        ("#2a9463", "dashdot", "diamond", "-.", "D"),
+        ("#a05fc4", "dot", "triangle-up", ":", "^"),
+        ("#d07010", "longdash", "x", "--", "X"),
+        ("#808080", "longdashdot", "star", "-.", "*"),
+        ("#1b91a3", "solid", "triangle-down", "-", "v"),
+        ("#c2528b", "dash", "hexagon", "--", "h"),
+    )
+)
+
+
+def short(value: float) -> str:
+    """A learning rate or loss in three digits."""
+    return f"{value:.3g}"
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Lines of at most ``width`` characters."""
+    return textwrap.wrap(text, width)
+
+
+def rounded(values: list[float]) -> list[float]:
+    """Six digits: what an eye can see, and a figure of a third of the size."""
+    return [float(f"{v:.6g}") for v in values]

@@ -1,0 +1,137 @@
+"""The learning-rate/loss curve with its window and picks, in matplotlib."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from typing import Any
+
+import numpy as np
+
+from optuna_lrss.visualization._lr_curve import _MARGIN
+from optuna_lrss.visualization._lr_curve import _get_lr_curve_info
+from optuna_lrss.visualization._lr_curve import _LRCurveInfo
+from optuna_lrss.visualization._lr_curve import _Mark
+from optuna_lrss.visualization._source import read
+from optuna_lrss.visualization._source import warn_empty
+from optuna_lrss.visualization._style import GREY
+from optuna_lrss.visualization._style import POINTS
+from optuna_lrss.visualization._style import WINDOW_COLOR
+from optuna_lrss.visualization._style import short
+from optuna_lrss.visualization.matplotlib import _axes
+
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from optuna.study import Study
+
+    from optuna_lrss._analysis import LRAnalysis
+
+
+def plot_lr_curve(
+    study_or_result: Study | LRAnalysis,
+    *,
+    param_name: str | None = None,
+    configuration: Mapping[str, Any] | None = None,
+) -> Axes:
+    """Plots the losses of the short trials with the viable window and the picks.
+
+    See :func:`optuna_lrss.visualization.plot_lr_curve` for what is drawn and the arguments.
+
+    Args:
+        study_or_result: A study, or an analysis.
+        param_name: Name of the learning rate in a study; default ``"lr"``.
+        configuration: In a study, values of the other parameters; default the best configuration.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: If options come with an analysis, or the study has several objectives or no
+            such configuration.
+    """
+    info = _get_lr_curve_info(read(study_or_result, param_name, configuration))
+    return _get_lr_curve_axes(info)
+
+
+def _get_lr_curve_axes(info: _LRCurveInfo) -> Axes:
+    (ax,) = _axes.axes(info.title, info.subtitle)
+    if not info.points:
+        warn_empty("plot_lr_curve", info.reason)
+        return ax  # type: ignore[no-any-return]
+    low, high = info.loss_range
+    ax.set(
+        xscale="log",
+        xlabel=info.lr_label,
+        ylabel=info.loss_label,
+        ylim=(low, high + _MARGIN * (high - low)),
+    )
+    if info.window is not None:
+        ax.axvspan(*info.window, color=WINDOW_COLOR, alpha=0.18, lw=0)
+    if info.baseline is not None:
+        ax.axhline(info.baseline, color=GREY, ls=":", lw=1)
+        ax.annotate(
+            "untrained", (1, info.baseline), xycoords=("axes fraction", "data"), ha="right",
+            va="bottom", fontsize="small", xytext=(-3, 2), textcoords="offset points",
+        )  # fmt: skip
+    _draw_line(ax, info)
+    _draw_trials(ax, info)
+    for mark in info.marks:
+        _draw_mark(ax, mark)
+    if info.reason:
+        _axes.note(ax, info.reason)
+    _axes.legend(ax)
+    return ax  # type: ignore[no-any-return]
+
+
+def _draw_line(ax: Axes, info: _LRCurveInfo) -> None:
+    lr, loss = (np.asarray(v) for v in info.line)
+    if info.noise is not None:
+        band = (loss - info.noise, loss + info.noise)
+        ax.fill_between(lr, *band, color=GREY, alpha=0.3, lw=0, label="± noise of one trial")
+    ax.plot(lr, loss, "-", color=GREY, lw=1.5, label="curve")
+
+
+def _draw_trials(ax: Axes, info: _LRCurveInfo) -> None:
+    numbers = [p.number for p in info.points]
+    scale: dict[str, Any] = {"cmap": "cividis", "vmin": min(numbers), "vmax": max(numbers)}
+    drawn = None
+    for pinned, marker, name in (
+        (False, "o", "short trial"),
+        (True, "^", "diverged or beyond"),
+    ):
+        points = [p for p in info.points if p.pinned == pinned]
+        if points:
+            drawn = ax.scatter(
+                [p.lr for p in points],
+                [p.y for p in points],
+                c=[p.number for p in points],
+                s=45 if pinned else 28,
+                marker=marker,
+                edgecolors=GREY,
+                linewidths=0.8,
+                zorder=3,
+                label=name,
+                **scale,
+            )
+    if drawn is not None and len(numbers) > 1:
+        ax.figure.colorbar(drawn, ax=ax, label="trial", aspect=30, pad=0.02)
+
+
+def _draw_mark(ax: Axes, mark: _Mark) -> None:
+    style = POINTS[mark.name]
+    ax.axvline(mark.lr, color=style.color, ls=style.linestyle, lw=1.4)
+    ax.errorbar(
+        mark.lr,
+        mark.loss,
+        xerr=[[mark.lr - mark.low], [mark.high - mark.lr]],
+        color=style.color,
+        marker=style.marker,
+        ms=11 if style.marker == "*" else 7,
+        **_axes.outline(style),
+        ls=style.linestyle,
+        elinewidth=1.2,
+        capsize=3,
+        zorder=4,
+        label=f"{style.label} {short(mark.lr)}",
+    )

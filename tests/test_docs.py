@@ -1,0 +1,133 @@
+"""What README.md and docs/ say is true: code runs, output is real, links lead somewhere."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import re
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import optuna
+import pytest
+
+import optuna_lrss
+
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = sorted(p for p in (ROOT / "docs").rglob("*.md") if "_build" not in p.parts)
+#: A code block, and the output block that may stand right under it.
+CODE = re.compile(
+    r"^```python\n(.*?)^```\n(?:\s*^```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL
+)
+NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?")
+
+
+def _same_output(got: str, shown: str) -> None:
+    """Equal up to trailing blanks and to what another processor changes in a number's tail."""
+    got_lines = [line.rstrip() for line in got.strip().splitlines()]
+    shown_lines = [line.rstrip() for line in shown.strip().splitlines()]
+    assert [NUMBER.sub("#", line) for line in got_lines] == [
+        NUMBER.sub("#", line) for line in shown_lines
+    ]
+    numbers = [float(n) for n in NUMBER.findall(" ".join(got_lines))]
+    assert numbers == pytest.approx([float(n) for n in NUMBER.findall(shown)], rel=0.05)
+
+
+@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda p: p.stem)
+def test_code_runs_and_prints_what_the_page_shows(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    blocks = CODE.findall(page.read_text(encoding="utf-8"))
+    if not blocks:
+        pytest.skip("no code on this page")
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    for code, shown in blocks:
+        printed = io.StringIO()
+        with redirect_stdout(printed):
+            exec(compile(code, str(page), "exec"), namespace)  # the page's blocks build on another
+        if shown:
+            _same_output(printed.getvalue(), shown)
+
+
+def test_readme_reaches_code_early_and_its_example_is_short() -> None:
+    text = README.read_text(encoding="utf-8")
+    example = CODE.search(text)
+    assert example is not None
+    assert text[: text.index("```")].count("\n") < 30
+    assert len([line for line in example[1].splitlines() if line.strip()]) <= 20
+    assert example[2].strip(), "the example's output is missing"
+
+
+def test_quickstart_prints_what_the_readme_shows_and_resumes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    quickstart = importlib.import_module("quickstart")
+    quickstart.main()
+    _, _, after = README.read_text(encoding="utf-8").partition(
+        "<!-- quickstart-output -->\n```text\n"
+    )
+    _same_output(capsys.readouterr().out, after.partition("```")[0])
+    assert (tmp_path / "quickstart.png").stat().st_size > 10_000
+    study = optuna.load_study(study_name="quickstart", storage=quickstart.STORAGE)
+    n_trials = len(study.trials)
+    assert quickstart.search().n_trials == n_trials
+    assert len(study.trials) == n_trials
+
+
+@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda p: p.stem)
+def test_links_and_pictures_exist(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    files = [t.partition("#")[0] for t in targets if not re.match(r"https?:|#|mailto:", t)]
+    missing = [f for f in files if not (page.parent / f).exists()]
+    assert not missing
+
+
+def test_every_diagnostic_and_error_has_an_entry_in_troubleshooting() -> None:
+    source = (ROOT / "optuna_lrss" / "_diagnostics.py").read_text(encoding="utf-8")
+    codes = set(re.findall(r'Diagnostic\(\s*"([a-z-]+)"', source))
+    errors = {n for n in optuna_lrss.__all__ if n.endswith("Error") and n != "NoWindowError"}
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    entries = re.findall(r"^### `([^`]+)`", page, re.MULTILINE)
+    assert len(codes) >= 10, "the search in the source has gone stale"
+    assert sorted(entries) == sorted(codes | errors)
+
+
+def _benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, dict[str, Any]]:
+    """A benchmark script as a module, and the figures it wrote."""
+    monkeypatch.setattr(sys, "path", [str(ROOT / "examples" / "benchmarks"), *sys.path])
+    figures = json.loads((ROOT / "docs" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+    return importlib.import_module(name), figures
+
+
+@pytest.mark.parametrize("name", ["picks", "refinement", "nested", "workers", "overhead"])
+def test_result_pages_hold_nothing_but_their_figures(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script, figures = _benchmark(name, monkeypatch)
+    page = (ROOT / "docs" / "results" / f"{name}.md").read_text(encoding="utf-8")
+    assert script.render(figures) == page
+
+
+def test_readme_table_of_picks_holds_the_measured_figures(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    script, figures = _benchmark("picks", monkeypatch)
+    outcomes = [script.Outcome(**task) for task in figures["tasks"]]
+    assert script.rules_table(outcomes) in README.read_text(encoding="utf-8")
+
+
+def test_vectorised_full_trainings_equal_the_plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    script, _ = _benchmark("picks", monkeypatch)
+    tasks = script.digits_tasks
+    for task in tasks.TASKS[::3]:
+        assert tasks.largest_difference(task, [1e-3, 3e-2], steps=10) < 1e-4

@@ -1,0 +1,101 @@
+"""find_lr: one call, and nothing of it stays behind."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import optuna
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch_cases import MODELS
+from torch_cases import OPTIMIZERS
+from torch_cases import fingerprint
+from torch_cases import make_pieces
+from torch_cases import mlp
+from torch_cases import warm_up
+
+from optuna_lrss import NoWindowError
+from optuna_lrss import analyze
+from optuna_lrss.torch import StepPieces
+from optuna_lrss.torch import find_lr
+
+
+def quadratic(steps: int) -> tuple[StepPieces, float]:
+    """One weight, squared error: loss (1 - 2 lr)^(2 steps) exactly, lowest at lr = 1/2."""
+    model = nn.Linear(1, 1, bias=False).double()
+    nn.init.ones_(model.weight)
+    batch = (torch.ones(1, 1).double(), torch.zeros(1, 1).double())
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    half = (1 - 0.5 ** (1 / (2 * steps))) / 2
+    return StepPieces(model, optimizer, F.mse_loss, [batch], [batch]), half
+
+
+def test_points_of_a_curve_known_in_closed_form() -> None:
+    pieces, half = quadratic(steps=20)
+    result = find_lr(*pieces, tolerance=0.05)
+    assert result.resolved
+    assert result.baseline == 1.0
+    assert math.log10(result.half_loss) == pytest.approx(math.log10(half), abs=0.05)
+    # The curve falls to a flat bottom at 1/2; beyond 1 it is above the baseline.
+    assert half < result.recommended < 1.0
+    for lr, loss in zip(result.curve.lr, result.curve.loss, strict=True):
+        exact = (1 - 2 * lr) ** 40
+        assert loss == (pytest.approx(exact, rel=1e-9, abs=1e-300) if exact <= 5.0 else math.inf)
+
+
+def test_everything_comes_back_and_optuna_speaks_as_before() -> None:
+    pieces = make_pieces(MODELS["cnn"], OPTIMIZERS["adamw"])
+    warm_up(pieces)
+    before = fingerprint(*pieces[:2])
+    optuna.logging.set_verbosity(optuna.logging.INFO)
+    result = find_lr(*pieces, steps=10)
+    assert optuna.logging.get_verbosity() == optuna.logging.INFO
+    assert fingerprint(*pieces[:2]) == before
+    assert result.resolved
+    assert result.steps == 10
+    assert result.min_lr < result.recommended <= result.max_lr
+
+
+def test_ctrl_c_puts_everything_back() -> None:
+    pieces = make_pieces(MODELS["cnn"], OPTIMIZERS["adamw"])
+    before = fingerprint(*pieces[:2])
+    calls = []
+
+    def loss_fn(model: nn.Module, batch: Any) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) == 100:
+            raise KeyboardInterrupt
+        return F.cross_entropy(model(batch[0]), batch[1])
+
+    optuna.logging.set_verbosity(optuna.logging.INFO)
+    with pytest.raises(KeyboardInterrupt):
+        find_lr(*pieces._replace(loss_fn=loss_fn))
+    assert optuna.logging.get_verbosity() == optuna.logging.INFO
+    assert fingerprint(*pieces[:2]) == before
+
+
+def test_study_is_kept_and_a_finished_one_only_analysed() -> None:
+    storage = optuna.storages.InMemoryStorage()
+    options: dict[str, Any] = {"storage": storage, "study_name": "mlp", "param_name": "eta"}
+    first = find_lr(*make_pieces(mlp, OPTIMIZERS["momentum"]), **options)
+    again = find_lr(*make_pieces(mlp, OPTIMIZERS["momentum"]), **options)
+    assert again.n_trials == first.n_trials
+    assert again.to_json() == first.to_json()
+    assert again.momentum == 0.9
+    study = optuna.load_study(storage=storage, study_name="mlp")
+    assert analyze(study, param_name="eta").recommended == first.recommended
+
+
+def test_budget_is_kept() -> None:
+    result = find_lr(*make_pieces(), n_trials=9)
+    assert result.n_trials == 9
+    assert not result.resolved
+
+
+def test_model_that_cannot_learn_is_named() -> None:
+    pieces = make_pieces()._replace(loss_fn=lambda output, _: 0.0 * output.sum() + 1.0)
+    with pytest.raises(NoWindowError):
+        find_lr(*pieces, steps=2)

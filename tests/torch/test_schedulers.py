@@ -1,0 +1,219 @@
+"""Schedules from a window: torch's own schedulers, held to their closed forms."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch.optim.lr_scheduler import CyclicLR
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import OneCycleLR
+
+from optuna_lrss import analyze
+from optuna_lrss.torch._schedulers import cyclical
+from optuna_lrss.torch._schedulers import one_cycle
+from optuna_lrss.torch._schedulers import warmup_cosine
+from tests.visualization import cases
+
+
+LOW, PEAK = 1e-3, 4e-2
+SGD = torch.optim.SGD
+ADAM = torch.optim.Adam
+
+Make = Callable[..., LRScheduler]
+MAKERS: dict[str, Make] = {
+    "one_cycle": lambda optimizer, **o: one_cycle(optimizer, 100, low=LOW, peak=PEAK, **o),
+    "cyclical": lambda optimizer, **o: cyclical(
+        optimizer, low=LOW, peak=PEAK, step_size_up=25, **o
+    ),
+    "warmup_cosine": lambda optimizer: warmup_cosine(
+        optimizer, 100, low=LOW, peak=PEAK, warmup_steps=20
+    ),
+}
+EVERY = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
+
+
+def _optimizer(kind: Any = SGD, **options: Any) -> torch.optim.Optimizer:
+    """Two groups, the second with a tenth of the first's learning rate."""
+    a, b = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
+    return kind([{"params": [a]}, {"params": [b], "lr": 0.03}], lr=0.3, **options)
+
+
+def _rates(optimizer: torch.optim.Optimizer, scheduler: LRScheduler, n: int) -> list[list[float]]:
+    """Each group's learning rate at each of n optimizer steps."""
+    seen = []
+    for _ in range(n):
+        seen.append([float(group["lr"]) for group in optimizer.param_groups])
+        optimizer.step()
+        scheduler.step()
+    return seen
+
+
+def test_one_cycle_goes_from_low_to_peak_and_down() -> None:
+    optimizer = _optimizer()
+    scheduler = one_cycle(optimizer, 100, low=LOW, peak=PEAK)
+    assert isinstance(scheduler, OneCycleLR)
+    rates = [a for a, _ in _rates(optimizer, scheduler, 99)]
+    assert rates[0] == pytest.approx(LOW)
+    assert max(rates) == pytest.approx(PEAK)
+    assert rates.index(max(rates)) == 29  # 30 % of the steps, torch's own pct_start
+    half = LOW + (PEAK - LOW) * 0.5 * (1 - math.cos(math.pi * 10 / 29))
+    assert rates[10] == pytest.approx(half)
+    assert rates[-1] < LOW
+
+
+def test_cyclical_runs_between_the_bounds() -> None:
+    optimizer = _optimizer()
+    scheduler = cyclical(optimizer, low=LOW, peak=PEAK, step_size_up=25)
+    assert isinstance(scheduler, CyclicLR)
+    rates = [a for a, _ in _rates(optimizer, scheduler, 101)]
+    expected = [LOW + (PEAK - LOW) * (1 - abs(t % 50 / 25 - 1)) for t in range(101)]
+    assert rates == pytest.approx(expected)
+
+
+def test_warmup_cosine_is_its_formula() -> None:
+    optimizer = _optimizer()
+    scheduler = warmup_cosine(optimizer, 100, low=LOW, peak=PEAK, warmup_steps=20, final=2e-4)
+    assert isinstance(scheduler, LambdaLR)
+    rates = [a for a, _ in _rates(optimizer, scheduler, 101)]
+    rising = [LOW + (PEAK - LOW) * t / 20 for t in range(20)]
+    falling = [
+        2e-4 + (PEAK - 2e-4) * 0.5 * (1 + math.cos(math.pi * (t - 20) / 80))
+        for t in range(20, 101)
+    ]
+    assert rates == pytest.approx(rising + falling)
+
+
+def test_warmup_defaults_to_a_twentieth_and_may_be_none_at_all() -> None:
+    optimizer = _optimizer()
+    rates = _rates(optimizer, warmup_cosine(optimizer, 100, low=LOW, peak=PEAK), 100)
+    assert max(rates) == rates[5]
+    optimizer = _optimizer()
+    rates = _rates(optimizer, warmup_cosine(optimizer, 10, low=LOW, peak=PEAK), 10)
+    assert rates[0][0] == pytest.approx(PEAK)
+
+
+@EVERY
+@pytest.mark.parametrize("kind", [SGD, ADAM], ids=["sgd", "adam"])
+def test_groups_keep_their_ratio(make: Make, kind: Any) -> None:
+    optimizer = _optimizer(kind)
+    for first, second in _rates(optimizer, make(optimizer), 95):
+        assert second == pytest.approx(first / 10)
+
+
+@EVERY
+def test_what_an_earlier_scheduler_left_does_not_count(make: Make) -> None:
+    fresh, used = _optimizer(), _optimizer()
+    old = torch.optim.lr_scheduler.StepLR(used, 1, gamma=0.5)
+    used.step()
+    old.step()
+    assert "initial_lr" in used.param_groups[0]
+    assert _rates(used, make(used), 50) == [
+        pytest.approx(pair) for pair in _rates(fresh, make(fresh), 50)
+    ]
+
+
+@EVERY
+def test_a_learning_rate_in_a_tensor_gets_the_same_schedule(make: Make) -> None:
+    plain = ADAM([torch.nn.Parameter(torch.ones(2))], lr=0.3)
+    tensor = ADAM([torch.nn.Parameter(torch.ones(2))], lr=torch.tensor(0.3), capturable=False)
+    expected = [a for (a,) in _rates(plain, make(plain), 60)]
+    assert [a for (a,) in _rates(tensor, make(tensor), 60)] == pytest.approx(expected, rel=1e-4)
+
+
+@EVERY
+def test_a_checkpoint_resumes_the_schedule(make: Make) -> None:
+    optimizer = _optimizer()
+    scheduler = make(optimizer)
+    _rates(optimizer, scheduler, 40)
+    saved = copy.deepcopy((optimizer.state_dict(), scheduler.state_dict()))
+    expected = _rates(optimizer, scheduler, 30)
+    resumed = _optimizer()
+    again = make(resumed)
+    resumed.load_state_dict(saved[0])
+    again.load_state_dict(saved[1])
+    assert _rates(resumed, again, 30) == [pytest.approx(pair) for pair in expected]
+
+
+@pytest.mark.parametrize("name", ["one_cycle", "cyclical"])
+def test_momentum_is_left_alone_unless_asked_for(name: str) -> None:
+    optimizer = _optimizer(momentum=0.99)
+    _rates(optimizer, MAKERS[name](optimizer), 20)
+    assert {group["momentum"] for group in optimizer.param_groups} == {0.99}
+    optimizer = _optimizer(momentum=0.99)
+    _rates(optimizer, MAKERS[name](optimizer, cycle_momentum=True), 20)
+    assert {group["momentum"] for group in optimizer.param_groups} != {0.99}
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"low": PEAK, "peak": LOW}, "low="),
+        ({"low": 0.0, "peak": PEAK}, "low="),
+        ({"low": LOW, "peak": math.inf}, "peak="),
+    ],
+)
+def test_bounds_that_do_not_rise_are_refused(options: dict[str, float], named: str) -> None:
+    for make in (
+        lambda o: one_cycle(o, 10, **options),
+        lambda o: cyclical(o, **options),
+        lambda o: warmup_cosine(o, 10, **options),
+    ):
+        with pytest.raises(ValueError, match=named):
+            make(_optimizer())
+
+
+@pytest.mark.parametrize("steps", [0, 2.5, True])
+def test_steps_must_be_whole_and_positive(steps: Any) -> None:
+    with pytest.raises(ValueError, match="total_steps"):
+        one_cycle(_optimizer(), steps, low=LOW, peak=PEAK)
+    with pytest.raises(ValueError, match="step_size_up"):
+        cyclical(_optimizer(), low=LOW, peak=PEAK, step_size_up=steps)
+    with pytest.raises(ValueError, match="total_steps"):
+        warmup_cosine(_optimizer(), steps, low=LOW, peak=PEAK)
+
+
+def test_warmup_and_final_are_checked() -> None:
+    with pytest.raises(ValueError, match="warmup_steps=10"):
+        warmup_cosine(_optimizer(), 10, low=LOW, peak=PEAK, warmup_steps=10)
+    with pytest.raises(ValueError, match="final=1"):
+        warmup_cosine(_optimizer(), 10, low=LOW, peak=PEAK, final=1.0)
+
+
+# --- The methods of an analysis -----------------------------------------------------------------
+
+
+def _schedule(make: Make, n: int = 99) -> list[float]:
+    """The first group's learning rates."""
+    optimizer = _optimizer()
+    return [first for first, _ in _rates(optimizer, make(optimizer), n)]
+
+
+def test_methods_take_their_bounds_from_the_window() -> None:
+    result = analyze(cases.plain())
+    low, high, pick = result.min_lr, result.max_lr, result.recommended
+    cycle = _schedule(lambda o: result.one_cycle(o, 100))
+    assert (cycle[0], max(cycle)) == pytest.approx((low, pick))
+    assert max(_schedule(lambda o: result.one_cycle(o, 100, peak=high))) == pytest.approx(high)
+    waves = _schedule(lambda o: result.cyclical(o, step_size_up=10))
+    assert (min(waves), max(waves)) == pytest.approx((low, high))
+    warm = _schedule(lambda o: result.warmup_cosine(o, 100), 101)
+    assert (warm[0], max(warm)) == pytest.approx((low, pick))
+    assert warm[-1] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_a_pick_below_the_window_still_rises_to_itself() -> None:
+    """With much momentum the recommended learning rate may lie below min_lr."""
+    result = analyze(cases.plain(), momentum=0.999)
+    assert result.recommended < result.min_lr
+    for rates in (
+        _schedule(lambda o: result.one_cycle(o, 100)),
+        _schedule(lambda o: result.warmup_cosine(o, 100)),
+    ):
+        assert max(rates) == pytest.approx(result.recommended)
+        assert rates[0] < max(rates)

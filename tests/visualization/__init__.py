@@ -1,0 +1,3 @@
+"""Tests of the plots: pure infos first, then both backends drawing the same."""
+
+from __future__ import annotations

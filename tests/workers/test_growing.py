@@ -1,0 +1,47 @@
+"""A curve that grows by one trial at a time is the curve of all of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from optuna_lrss._curve import LRCurve
+from optuna_lrss._history import StudyHistory
+from tests.workers import fleet
+
+
+def _assert_equal(curve: LRCurve | None, expected: LRCurve) -> None:
+    assert curve is not None
+    for name in ("lr", "loss", "stderr", "count"):
+        np.testing.assert_allclose(getattr(curve, name), getattr(expected, name), rtol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_history_that_is_kept_is_a_history_read_anew(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    study = optuna.create_study()
+    study.set_user_attr("lrss:baseline", fleet.BASELINE)
+    kept = StudyHistory("lr")
+    rates = 10.0 ** draw.uniform(-7, 1, 12)
+    for i in range(50):
+        again = float(draw.choice(rates)) if i % 3 == 0 else float(10.0 ** draw.uniform(-7, 1))
+        study.enqueue_trial({"lr": again})
+        trial = study.ask()
+        lr = trial.suggest_float("lr", fleet.LOW, fleet.HIGH, log=True)
+        for step in (5, 20)[: 1 + int(draw.integers(0, 2))]:
+            trial.report(min(fleet.loss_at(lr), 9.0) * 20 / step, step)
+        kind = int(draw.integers(0, 8)) if i > 25 else 7
+        if kind < 2:
+            study.tell(trial, state=(TrialState.FAIL, TrialState.PRUNED)[kind])
+        else:
+            study.tell(trial, fleet.loss_at(lr))
+        curves = kept.refresh(study).curves
+        if not curves:
+            continue
+        anew = StudyHistory("lr").refresh(study).curves[()]
+        for baseline in (None, fleet.BASELINE):
+            for early in (False, True):
+                ours = curves[()].curve(baseline, early=early)
+                _assert_equal(ours, anew.curve(baseline, early=early))
