@@ -2,7 +2,7 @@
 
     python docs/refresh.py
 
-The benchmark pages in docs/results are written by their own scripts; run those first.
+The pages in docs/results and docs/paper are written by their own scripts; run those first.
 """
 
 from __future__ import annotations
@@ -35,8 +35,16 @@ def picks_table() -> str:
     return table
 
 
+def paper_table() -> str:
+    sys.path.insert(0, str(ROOT))
+    page = importlib.import_module("examples.paper._page")
+    results = importlib.import_module("examples.paper._results")
+    table: str = page.summary_of(results.read_all(ROOT / "docs" / "paper", "cpu"))
+    return table
+
+
 def main() -> None:
-    """Rewrites the two output blocks and the table of README.md, and the quickstart's picture."""
+    """Rewrites the two output blocks and the tables of README.md, and the quickstart's picture."""
     text = README.read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
         quickstart = output_of(str(ROOT / "examples" / "quickstart.py"), folder=folder)
@@ -53,8 +61,9 @@ def main() -> None:
 
     block(code[0] + "\n", example)
     block("<!-- quickstart-output -->\n", quickstart)
-    marked = re.compile("(<!-- picks -->\n).*?(\n<!-- /picks -->)", re.DOTALL)
-    text = marked.sub(lambda found: found[1] + picks_table() + found[2], text)
+    for name, table in (("picks", picks_table()), ("paper", paper_table())):
+        marked = re.compile(f"(<!-- {name} -->\n).*?(\n?<!-- /{name} -->)", re.DOTALL)
+        text = marked.sub(lambda found, new=table: found[1] + new + "\n" + found[2].lstrip(), text)
     README.write_text(text, encoding="utf-8")
 
 

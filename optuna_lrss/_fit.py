@@ -53,12 +53,14 @@ class CurveFit:
         value: Normalised loss on the grid (1 = untrained, 0 = lowest), shape ``(g,)``.
         flank: The left flank on the grid, smooth enough for a curvature, shape ``(g,)``; right
             of the fall it goes on without the wall.
+        flank_end: log10 of the last learning rate that the flank was fitted to.
         noise: Estimated standard deviation of one normalised loss.
     """
 
     x: FloatArray
     value: FloatArray
     flank: FloatArray
+    flank_end: float
     noise: float
 
 
@@ -92,7 +94,9 @@ def fit_curve(
     )
     last = x[np.isfinite(yn)][-1]
     value = np.where(grid <= last + STEP, value, np.maximum(value, CAP))
-    return CurveFit(grid, value, _flank(x, y, weight, noise, form, grid), noise)
+    end = _flank_end(x, y)
+    flank = _flank(x[:end], y[:end], weight[:end], noise, form, grid)
+    return CurveFit(grid, value, flank, float(x[end - 1]), noise)
 
 
 def _flank(
@@ -103,13 +107,11 @@ def _flank(
     form: FloatArray,
     grid: FloatArray,
 ) -> FloatArray:
-    """The left flank on the grid: its own logistic, and what that leaves over, smoothed.
+    """The flank's points on the grid: their own logistic, and what that leaves over, smoothed.
 
     Curvature needs a wider bandwidth than values do: as wide as the points lie apart, and twice
     the root of the noise (the method page, section 5).
     """
-    end = _flank_end(x, y)
-    x, y, weight = x[:end], y[:end], weight[:end]
     logistic = _fit_flank(x, y, np.sqrt(weight) / max(noise, FORM_ERROR), form)
     apart = float(np.median(np.diff(x)[-4:])) if x.size > 1 else 0.0
     remainder = _remainder(

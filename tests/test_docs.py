@@ -39,6 +39,7 @@ def _same_output(got: str, shown: str) -> None:
     assert numbers == pytest.approx([float(n) for n in NUMBER.findall(shown)], rel=0.05)
 
 
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 @pytest.mark.parametrize("page", [README, *PAGES], ids=lambda p: p.stem)
 def test_code_runs_and_prints_what_the_page_shows(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

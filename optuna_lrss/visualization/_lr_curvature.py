@@ -12,6 +12,7 @@ import numpy as np
 
 from optuna_lrss._curve import FloatArray
 from optuna_lrss._fit import CAP
+from optuna_lrss._fit import STEP
 from optuna_lrss._points import flank_curvature
 from optuna_lrss.visualization import _plotly
 from optuna_lrss.visualization._source import Source
@@ -104,7 +105,8 @@ def _get_lr_curvature_info(source: Source) -> _LRCurvatureInfo:
     value = np.where(fit.value < CAP, fit.value, np.nan)
     slope = np.gradient(value, fit.x)
     near = fit.x <= math.log10(result.max_lr) + _BEYOND
-    curvature = flank_curvature(fit, scale)
+    # Where the flank ends its remainder stops short, a kink that says nothing about the curve.
+    curvature = np.where(fit.x < fit.flank_end - STEP, flank_curvature(fit, scale), np.nan)
     labels = (
         "loss, share<br>of the drop",
         "slope<br>per decade",

@@ -121,9 +121,13 @@ def test_slope_and_curvature_are_those_of_the_formula() -> None:
 
     exact_slope = (yn(x[left] + h) - yn(x[left] - h)) / (2 * h)
     bend = (yn(x[left] + h) - 2 * yn(x[left]) + yn(x[left] - h)) / h**2
-    assert loss == pytest.approx(yn(x[left]), abs=0.02)
+    exact_loss = yn(x[left])
+    assert loss == pytest.approx(exact_loss, abs=0.02)
     assert slope == pytest.approx(exact_slope, abs=0.08)
-    assert curvature == pytest.approx(bend / (1 + exact_slope**2) ** 1.5, abs=0.15)
+    flank = np.isfinite(curvature)  # drawn as far as it was fitted, past the half-loss point
+    assert flank[exact_loss > 0.5].all()
+    exact_curvature = bend / (1 + exact_slope**2) ** 1.5
+    assert curvature[flank] == pytest.approx(exact_curvature[flank], abs=0.15)
 
 
 def test_points_are_marked_where_the_paper_reads_them_off() -> None:
