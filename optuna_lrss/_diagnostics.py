@@ -213,16 +213,16 @@ def _baseline(facts: Facts) -> Iterator[Diagnostic]:
 
 
 def _states(facts: Facts) -> Iterator[Diagnostic]:
-    items = facts.observations.items
-    failed = sum(o.state == TrialState.FAIL for o in items)
+    items, curve = facts.observations.items, facts.result.curve
+    # A failure that another trial made up for, after Ctrl-C say, is no reason to doubt.
+    failed = sum(o.state == TrialState.FAIL and not _measured(curve, o.lr) for o in items)
     if failed:
         yield Diagnostic(
             "failed-trials",
-            f"{failed} of {len(items)} trials failed; a learning rate that failed twice counts "
-            "as diverged",
+            f"{failed} of {len(items)} trials failed and their learning rates have no loss; one "
+            "that failed twice counts as diverged",
             "look at the errors of the failed trials",
         )
-    curve = facts.result.curve
     early = [o for o in items if o.state == TrialState.PRUNED and not _diverged(curve, o.lr)]
     if early:
         yield Diagnostic(
@@ -235,9 +235,16 @@ def _states(facts: Facts) -> Iterator[Diagnostic]:
 
 def _diverged(curve: LRCurve, lr: float) -> bool:
     """Whether a learning rate is on the curve, as diverged."""
-    distance = np.abs(curve.x - math.log10(lr))
-    nearest = int(np.argmin(distance))
-    return bool(distance[nearest] <= SAME_LR and not curve.finite[nearest])
+    return _holds(curve.x[~curve.finite], lr)
+
+
+def _measured(curve: LRCurve, lr: float) -> bool:
+    """Whether a learning rate is on the curve, with a loss."""
+    return _holds(curve.x[curve.finite], lr)
+
+
+def _holds(x: FloatArray, lr: float) -> bool:
+    return bool(x.size) and bool(np.min(np.abs(x - math.log10(lr))) <= SAME_LR)
 
 
 def _unresolved(facts: Facts) -> Iterator[Diagnostic]:

@@ -615,6 +615,15 @@ def test_a_clean_curve_raises_no_doubts(clean: LRAnalysis) -> None:
     assert _codes(analyze(dense)) == set()
 
 
+def test_a_failure_that_was_made_up_for_is_no_doubt() -> None:
+    study = _study_of({**_sampled(), -3.1: math.nan})
+    assert "failed-trials" in _codes(analyze(study))
+    study.add_trial(
+        optuna.create_trial(params={"lr": 10.0**-3.1}, distributions={"lr": SPACE}, value=2.3)
+    )
+    assert "failed-trials" not in _codes(analyze(study))
+
+
 def test_diagnostics_do_not_come_without_their_cause() -> None:
     """What triggers one of these says nothing about the others."""
     related = {

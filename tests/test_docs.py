@@ -67,6 +67,17 @@ def test_readme_reaches_code_early_and_its_example_is_short() -> None:
     assert example[2].strip(), "the example's output is missing"
 
 
+def _split_off_too_high(output: str) -> tuple[str, float]:
+    """The output without its last line, and the accuracy that the last line ends in.
+
+    A training at ten times the recommended learning rate magnifies rounding errors: its accuracy
+    differs by tens of points between processors.
+    """
+    rest, _, last = output.rstrip().rpartition("\n")
+    assert "a decade above" in last
+    return rest, float(NUMBER.findall(last)[-1])
+
+
 def test_quickstart_prints_what_the_readme_shows_and_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -77,7 +88,11 @@ def test_quickstart_prints_what_the_readme_shows_and_resumes(
     _, _, after = README.read_text(encoding="utf-8").partition(
         "<!-- quickstart-output -->\n```text\n"
     )
-    _same_output(capsys.readouterr().out, after.partition("```")[0])
+    got, got_too_high = _split_off_too_high(capsys.readouterr().out)
+    shown, shown_too_high = _split_off_too_high(after.partition("```")[0])
+    _same_output(got, shown)
+    for accuracy in (got_too_high, shown_too_high):
+        assert 5.0 < accuracy < 95.0
     assert (tmp_path / "quickstart.png").stat().st_size > 10_000
     study = optuna.load_study(study_name="quickstart", storage=quickstart.STORAGE)
     n_trials = len(study.trials)

@@ -114,7 +114,7 @@ def _optimize(
     show: bool,
 ) -> None:
     # disable=None: off when standard error is not a terminal.
-    with tqdm(desc="short trials", unit="trial", disable=None if show else True) as bar:
+    with tqdm(desc="short trials", unit=" trials", disable=None if show else True) as bar:
 
         def advance(_: Study, trial: FrozenTrial) -> None:
             value = "pruned" if trial.value is None else f"{trial.value:.4g}"
