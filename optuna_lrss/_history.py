@@ -7,9 +7,11 @@ kept reads each of them once, however often it is refreshed.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from collections.abc import Hashable
+from collections.abc import Iterable
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -40,9 +42,10 @@ STEPS = "lrss:steps"
 MOMENTUM = "lrss:momentum"
 #: Trial user attribute of StepObjective: {"steps", "diverged"[, "stderr"][, "baseline"]}.
 TRIAL = "lrss:trial"
-#: Trial system attribute of LRStepSampler: {"x", "role", "leader"[, "failed"]}. ``x`` is None
-#: while a configuration is announced and its learning rate is not chosen; ``failed`` is written
-#: when the objective raised or returned NaN, and missing when the worker was killed.
+#: Trial system attribute of LRStepSampler: {"x", "role", "leader"[, "failed"][, "told"]}. ``x`` is
+#: None while a configuration is announced and its learning rate is not chosen; ``failed`` is
+#: written when the objective raised or returned NaN, and missing when the worker was killed;
+#: ``told`` holds the state and value of a trial after which its worker would end the search.
 CLAIM = "lrss:claim"
 
 #: Failed trials at one learning rate that count as divergence: by the objective, by a lost worker.
@@ -206,6 +209,14 @@ class Observations:
         result: Result = self._cache[key]
         return result
 
+    def copy(self) -> Observations:
+        """The same trials, to add others to."""
+        new = copy.copy(self)
+        for name in ("items", "_lr", "_loss", "_state", "_last_step", "_curves", "_cache"):
+            setattr(new, name, getattr(self, name).copy())
+        new._cells = {cell: list(xs) for cell, xs in self._cells.items()}
+        return new
+
     @property
     def lowest(self) -> float | None:
         """The lowest finite loss of a completed trial."""
@@ -278,6 +289,7 @@ class StudyHistory:
         self.param_name = param_name
         self.curves: dict[Configuration, Observations] = {}
         self.pending: list[Pending] = []
+        self.told: list[Observation] = []  # of trials under way whose result is announced
         self.n_reopened = 0  # configurations that were proposed again
         self.n_finished = 0
         self.n_without_lr = 0
@@ -302,9 +314,22 @@ class StudyHistory:
         for trial in fresh:
             if trial.state.is_finished():
                 self._ingest(trial)
-        unfinished = (t for t in fresh if not t.state.is_finished())
+        unfinished = [t for t in fresh if not t.state.is_finished()]
         self.pending = [p for t in unfinished if (p := self._pending(t)) is not None]
+        self.told = [o for t in unfinished if (o := self._told(t)) is not None]
         return self
+
+    def foresee(self, told: Iterable[Observation]) -> StudyHistory:
+        """The history as it will be when trials that are being told are in the storage."""
+        ahead = copy.copy(self)
+        ahead.curves = dict(self.curves)
+        for observation in told:
+            key = observation.configuration
+            if key in ahead.curves:
+                ahead.curves[key] = ahead.curves[key].copy()
+            ahead._take(observation)
+            ahead.pending = [p for p in ahead.pending if p.number != observation.number]
+        return ahead
 
     def _ingest(self, trial: FrozenTrial) -> None:
         self.n_finished += 1
@@ -312,19 +337,30 @@ class StudyHistory:
         if observation is None:
             self.n_without_lr += 1
             return
+        self._take(observation)
+        if trial.duration is not None:
+            self.longest = max(self.longest, trial.duration.total_seconds())
+
+    def _take(self, observation: Observation) -> None:
         key = observation.configuration
         known = self.curves.get(key)
-        if known is not None and observation.leader == trial.number != known.leader:
+        if known is not None and observation.leader == observation.number != known.leader:
             self.n_reopened += 1
         if key not in self.curves:
             taken = {c.leader for c in self.curves.values()}
             leader = observation.leader
             if leader is None or leader in taken:
-                leader = trial.number
+                leader = observation.number
             self.curves[key] = Observations(key, leader)
         self.curves[key].add(observation)
-        if trial.duration is not None:
-            self.longest = max(self.longest, trial.duration.total_seconds())
+
+    def _told(self, trial: FrozenTrial) -> Observation | None:
+        claim = trial.system_attrs.get(CLAIM)
+        if not isinstance(claim, dict) or "told" not in claim:
+            return None
+        state, value = claim["told"]
+        values = None if value is None else [value]
+        return observe(trial, self.param_name, self._direction, (TrialState[state], values))
 
     def _pending(self, trial: FrozenTrial) -> Pending | None:
         fixed = trial.system_attrs.get("fixed_params", {})

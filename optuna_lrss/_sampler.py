@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import logging
 import math
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
 from datetime import datetime
+from itertools import accumulate
 from itertools import islice
 from typing import TYPE_CHECKING
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from optuna.distributions import BaseDistribution
 from optuna.distributions import FloatDistribution
 from optuna.samplers import BaseSampler
 from optuna.samplers import TPESampler
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from optuna_lrss._arguments import checked_distribution
@@ -208,7 +213,7 @@ class LRStepSampler(BaseSampler):
         self._baselines: dict[tuple[int, int], float | None] = {}
         self._inner: dict[tuple[int, int], ConfigurationSearch] = {}
         self._plans: dict[tuple[int, int, int], _Plan] = {}
-        self._resolved: dict[Observations, tuple[Any, bool]] = {}
+        self._resolved: WeakKeyDictionary[Observations, tuple[Any, bool]] = WeakKeyDictionary()
         self._own: set[tuple[int, int, int]] = set()
         self._silent: set[tuple[int, int, int]] = set()
         self._patience = _LEADER_SECONDS
@@ -312,17 +317,39 @@ class LRStepSampler(BaseSampler):
             if last is None:
                 self._warn_without_lr(trial, state)
                 return
-            if self._all_resolved(self._view(study, trial), last):
+            if self._is_last(study, trial, last):
                 # Outside optimize (ask-and-tell) there is no loop to stop: see is_resolved.
                 with contextlib.suppress(RuntimeError):
                     study.stop()
 
     def _mark_failed(self, study: Study, trial: FrozenTrial) -> None:
         """Notes that the objective failed; a killed worker leaves no such note."""
-        claim = trial.system_attrs.get(CLAIM)
-        if isinstance(claim, dict):
-            claim = {**claim, "failed": True}
-            study._storage.set_trial_system_attr(trial._trial_id, CLAIM, claim)
+        if isinstance(trial.system_attrs.get(CLAIM), dict):
+            self._add_to_claim(study, trial, failed=True)
+
+    def _add_to_claim(self, study: Study, trial: FrozenTrial, **entries: Any) -> None:
+        storage = study._storage
+        claim = storage.get_trial_system_attrs(trial._trial_id).get(CLAIM, {})
+        storage.set_trial_system_attr(trial._trial_id, CLAIM, {**claim, **entries})
+
+    def _is_last(self, study: Study, trial: FrozenTrial, last: Observation) -> bool:
+        """Whether the search ends with a trial that is being told, and not in the storage yet.
+
+        Two workers that tell their trials at the same moment would not know of each other's, and
+        together these can leave open what each alone resolves. So a worker that would stop while
+        others are at work announces its result and then reads theirs: the last one to announce
+        sees all.
+        """
+        view = self._view(study, trial)
+        if not self._all_resolved(view, last):
+            return False
+        if not view.alive(trial):
+            return True
+        value = last.loss if study.direction == StudyDirection.MINIMIZE else -last.loss
+        told = [last.state.name, value if math.isfinite(value) else None]
+        self._add_to_claim(study, trial, told=told)
+        others = [o for o in self._view(study, trial).history.told if o.number != trial.number]
+        return self._all_resolved(self._view(study, trial), last, others)
 
     def _delegates(self, study: Study, trial: FrozenTrial) -> bool:
         """Whether the trials so far, of which there are some, never suggest a learning rate."""
@@ -627,26 +654,30 @@ class LRStepSampler(BaseSampler):
             grace_period=self._grace_period,
         )
 
-    def _all_resolved(self, view: _View, last: Observation | None = None) -> bool:
-        curves = dict(view.history.curves)
-        if last is not None and last.configuration not in curves:
-            curves[last.configuration] = Observations(last.configuration, last.number)
+    def _all_resolved(
+        self, view: _View, last: Observation | None = None, others: Sequence[Observation] = ()
+    ) -> bool:
+        """Whether nothing is left to do, once the trials that are being told are known too."""
+        told = [*others] if last is None else [last, *others]
+        extra = None
+        if len(told) == 1 and not any(o.configuration for o in told):
+            extra = last  # the common case, for which nothing is copied
+        elif told:
+            view = replace(view, history=view.history.foresee(told))
+        curves = list(view.history.curves.values())
+        if not curves and extra is not None:
+            curves = [Observations(extra.configuration, extra.number)]
         if not curves:
             return False
-        if any(curves):
+        if view.history.is_nested:
             endless = self._max_configurations is None and last is None
             if not endless and not self._is_limit_reached(view):
                 return False  # optimize goes on to the next configuration
-            if self._opened(view) - {None if last is None else last.number}:
+            if self._opened(view):
                 return False  # another worker has just opened one
         # With max_configurations the best of them is resolved as finely as the first.
         best = self._best(view) if self._max_configurations is not None else None
-        return all(
-            self._is_curve_resolved(
-                view, c, last if last and last.configuration == key else None, full=c is best
-            )
-            for key, c in curves.items()
-        )
+        return all(self._is_curve_resolved(view, c, extra, full=c is best) for c in curves)
 
     def _best(self, view: _View) -> Observations | None:
         """The configuration that ``analyze`` takes by default; ``None`` if not nested."""
@@ -662,7 +693,8 @@ class LRStepSampler(BaseSampler):
         *,
         full: bool = False,
     ) -> bool:
-        version = (len(curve.items), view.baseline, full)
+        # A later configuration is searched around the windows of those before it.
+        version = (len(curve.items), view.baseline, full, view.n_before(curve))
         known = self._resolved.get(curve)
         if extra is None and known is not None and known[0] == version:
             return known[1]
@@ -707,6 +739,20 @@ class _View:
     baseline: float | None
     now: datetime
     grace_period: float
+
+    @functools.cached_property
+    def _in_order(self) -> tuple[list[int], list[int]]:
+        """Leaders of the configurations, ascending, and how many trials those before have."""
+        curves = sorted(self.history.curves.values(), key=lambda c: c.leader)
+        sizes = [len(c.items) for c in curves]
+        return [c.leader for c in curves], list(accumulate(sizes, initial=0))
+
+    def n_before(self, curve: Observations) -> int:
+        """Number of finished trials of the configurations before a configuration."""
+        if not self.history.is_nested:
+            return 0
+        leaders, before = self._in_order
+        return before[bisect_left(leaders, curve.leader)]
 
     def alive(self, trial: FrozenTrial | None = None, *, overdue: bool = True) -> list[Pending]:
         """Trials under way but ``trial``, without those whose worker is taken for dead.

@@ -357,7 +357,12 @@ def _interrupted_demo() -> tuple[int, str]:
     command = [sys.executable, "-u", "-m", "optuna_lrss.cli", "demo"]
     command += ["--storage", "sqlite:///demo.db"]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # What a shell starts in the background ignores interrupts, and so would this one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as running:
         assert running.stdout is not None
         for line in running.stdout:
