@@ -354,15 +354,14 @@ def test_demo_searches_keeps_and_resumes() -> None:
 
 def _interrupted_demo() -> tuple[int, str]:
     """Exit status and stderr of a demo that is interrupted after its first trial."""
-    command = [sys.executable, "-u", "-m", "optuna_lrss.cli", "demo"]
-    command += ["--storage", "sqlite:///demo.db"]
+    # What a shell starts in the background ignores interrupts, unless it says otherwise.
+    listening = (
+        "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "runpy.run_module('optuna_lrss.cli', run_name='__main__', alter_sys=True)"
+    )
+    command = [sys.executable, "-u", "-c", listening, "demo", "--storage", "sqlite:///demo.db"]
     with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # What a shell starts in the background ignores interrupts, and so would this one.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as running:
         assert running.stdout is not None
         for line in running.stdout:
