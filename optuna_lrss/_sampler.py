@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import functools
 import logging
 import math
 import threading
 import time
-from bisect import bisect_left
 from collections.abc import Iterable
 from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import field
 from dataclasses import replace
 from datetime import datetime
-from itertools import accumulate
 from itertools import islice
 from typing import TYPE_CHECKING
 from typing import Any
@@ -41,7 +36,6 @@ from optuna_lrss._history import CLAIM
 from optuna_lrss._history import Configuration
 from optuna_lrss._history import Observation
 from optuna_lrss._history import Observations
-from optuna_lrss._history import Pending
 from optuna_lrss._history import StudyHistory
 from optuna_lrss._history import baseline_of
 from optuna_lrss._history import configuration_of
@@ -50,6 +44,9 @@ from optuna_lrss._refine import STRATEGIES
 from optuna_lrss._refine import Proposal
 from optuna_lrss._search import CurveSearch
 from optuna_lrss._search import Settings
+from optuna_lrss._view import Plan
+from optuna_lrss._view import View
+from optuna_lrss._view import is_same
 from optuna_lrss._warm_start import narrowed
 from optuna_lrss._warm_start import nearest_window
 
@@ -71,13 +68,6 @@ _LATER_TOLERANCE = 2.0
 _YIELD_SECONDS = 0.5
 #: How long to wait for the values of a configuration that another worker is opening, in seconds.
 _LEADER_SECONDS = 1.0
-#: A running trial is taken for dead after this many times the longest finished trial (and the
-#: grace period) ...
-_GRACE_FACTOR = 10.0
-#: ... or after this many times (and this share of the grace period), when what it holds is the
-#: only useful thing left to do.
-_OVERDUE_FACTOR = 3.0
-_OVERDUE_SHARE = 0.1
 
 
 #: What belongs to one process and is built anew after unpickling.
@@ -93,32 +83,6 @@ _PROCESS_STATE = (
     "_patience",
     "_warned",
 )
-
-
-@dataclass
-class _Plan:
-    """What a trial is for: the curve of the configuration whose first trial is ``leader``.
-
-    Attributes:
-        leader: Number of the trial that opened the configuration.
-        params: Values of its parameters where they are known from the start; ``None`` while
-            they have to be read from the leader.
-        copied: Values read from the leader so far.
-        deadline: When to give up waiting for the leader, in ``time.monotonic()`` seconds.
-        delegate: No learning rate is in play: the base sampler does everything.
-        full: The best configuration is to be resolved as finely as the first.
-        given: Other parameters were set before the trial began.
-        thread: The thread that asks.
-    """
-
-    leader: int
-    params: dict[str, Any] | None = None
-    copied: dict[str, Any] = field(default_factory=dict)
-    deadline: float | None = None
-    delegate: bool = False
-    full: bool = False
-    given: bool = False
-    thread: int = field(default_factory=threading.get_ident)
 
 
 class LRStepSampler(BaseSampler):
@@ -212,7 +176,7 @@ class LRStepSampler(BaseSampler):
         self._histories: dict[tuple[int, int], tuple[Any, StudyHistory]] = {}
         self._baselines: dict[tuple[int, int], float | None] = {}
         self._inner: dict[tuple[int, int], ConfigurationSearch] = {}
-        self._plans: dict[tuple[int, int, int], _Plan] = {}
+        self._plans: dict[tuple[int, int, int], Plan] = {}
         self._resolved: WeakKeyDictionary[Observations, tuple[Any, bool]] = WeakKeyDictionary()
         self._own: set[tuple[int, int, int]] = set()
         self._silent: set[tuple[int, int, int]] = set()
@@ -364,7 +328,7 @@ class LRStepSampler(BaseSampler):
             return False
         if any(p.x is not None for p in history.pending if p.number < trial.number):
             return False
-        self._plans[key] = _Plan(trial.number, delegate=True)
+        self._plans[key] = Plan(trial.number, delegate=True)
         return True
 
     # --- The learning rate --------------------------------------------------------------------
@@ -396,8 +360,8 @@ class LRStepSampler(BaseSampler):
 
     def _proposal(
         self,
-        view: _View,
-        plan: _Plan,
+        view: View,
+        plan: Plan,
         key: Configuration,
         trial: FrozenTrial,
         distribution: FloatDistribution,
@@ -419,7 +383,7 @@ class LRStepSampler(BaseSampler):
         return taken_over if taken_over.needed else proposal
 
     def _claim(
-        self, study: Study, trial: FrozenTrial, plan: _Plan, proposal: Proposal | None
+        self, study: Study, trial: FrozenTrial, plan: Plan, proposal: Proposal | None
     ) -> None:
         """Writes what the trial is for, for the other workers; without a proposal, its leader."""
         claim: dict[str, Any] = {"x": None, "role": "open", "leader": plan.leader}
@@ -428,7 +392,7 @@ class LRStepSampler(BaseSampler):
         study._storage.set_trial_system_attr(trial._trial_id, CLAIM, claim)
 
     def _is_mine(
-        self, study: Study, trial: FrozenTrial, plan: _Plan, proposal: Proposal, before: int
+        self, study: Study, trial: FrozenTrial, plan: Plan, proposal: Proposal, before: int
     ) -> bool:
         """Whether nobody else took the learning rate between the look and the claim.
 
@@ -442,7 +406,7 @@ class LRStepSampler(BaseSampler):
                 key = _key(plan, trial, self._param_name)
                 if view.count(proposal.x, plan, key, trial) <= before:
                     return True
-                same = [p for p in view.rivals(plan, key, trial) if _is_same(p.x, proposal.x)]
+                same = [p for p in view.rivals(plan, key, trial) if is_same(p.x, proposal.x)]
             if any(p.committed or p.number < trial.number for p in same) or not same:
                 return False
             if time.monotonic() > deadline:
@@ -451,7 +415,7 @@ class LRStepSampler(BaseSampler):
 
     def _curve_search(
         self,
-        view: _View,
+        view: View,
         observations: Observations | None,
         distribution: FloatDistribution,
         *,
@@ -479,7 +443,7 @@ class LRStepSampler(BaseSampler):
         return CurveSearch(settings, observations, distribution, view.baseline, start, extra)
 
     def _known_window(
-        self, view: _View, observations: Observations | None, params: dict[str, Any] | None
+        self, view: View, observations: Observations | None, params: dict[str, Any] | None
     ) -> tuple[float, float] | None:
         """The window of the earlier configuration most like this one."""
         if not view.history.is_nested:
@@ -510,7 +474,7 @@ class LRStepSampler(BaseSampler):
         with self._lock:
             return self._configurations(view).ask(trial.number, name, distribution)
 
-    def _await_leader(self, study: Study, trial: FrozenTrial, plan: _Plan, name: str) -> None:
+    def _await_leader(self, study: Study, trial: FrozenTrial, plan: Plan, name: str) -> None:
         """Reads a parameter from the trial that opened the configuration.
 
         That trial is suggesting its parameters just now, so the value is there in a moment. If
@@ -539,7 +503,7 @@ class LRStepSampler(BaseSampler):
                 return
             time.sleep(0.01)
 
-    def _plan(self, view: _View, trial: FrozenTrial, first: str) -> _Plan:
+    def _plan(self, view: View, trial: FrozenTrial, first: str) -> Plan:
         """Decides once per trial which configuration it serves."""
         key = _trial_key(view.study, trial)
         if key not in self._plans:
@@ -547,31 +511,31 @@ class LRStepSampler(BaseSampler):
             self._own.add(key)
         return self._plans[key]
 
-    def _new_plan(self, view: _View, trial: FrozenTrial, first: str) -> _Plan:
+    def _new_plan(self, view: View, trial: FrozenTrial, first: str) -> Plan:
         if _given(trial, self._param_name):
-            return _Plan(trial.number, params={}, given=True)
+            return Plan(trial.number, params={}, given=True)
         curves = list(view.history.curves.values())
         if curves and not view.history.is_nested:
-            return _Plan(curves[-1].leader, params={})  # there is one curve to go on with
+            return Plan(curves[-1].leader, params={})  # there is one curve to go on with
         open_curves = [c for c in curves if not self._is_curve_resolved(view, c)]
         for curve in open_curves:
             if self._needs_more(view, curve, trial):
-                return _Plan(curve.leader, params=curve.params(self._param_name))
+                return Plan(curve.leader, params=curve.params(self._param_name))
         nested = view.history.is_nested or (not curves and first != self._param_name)
         if nested and not self._is_limit_reached(view):
             return self._open_configuration(view, trial)
         if curves:
             best = None if open_curves else self._best(view)
             last = open_curves[0] if open_curves else best or curves[-1]
-            return _Plan(last.leader, last.params(self._param_name), full=best is not None)
-        return _Plan(min([p.number for p in view.alive(trial)] + [trial.number]))
+            return Plan(last.leader, last.params(self._param_name), full=best is not None)
+        return Plan(min([p.number for p in view.alive(trial)] + [trial.number]))
 
-    def _open_configuration(self, view: _View, trial: FrozenTrial) -> _Plan:
+    def _open_configuration(self, view: View, trial: FrozenTrial) -> Plan:
         """Joins a configuration that another worker has just opened, or opens one."""
         plan = self._joined(view, trial)
         if plan is not None:
             return plan
-        plan = _Plan(trial.number, params={})
+        plan = Plan(trial.number, params={})
         self._claim(view.study, trial, plan, None)
         # Of workers that open one at the same moment, the first is followed by the others.
         other = self._joined(self._view(view.study, trial), trial)
@@ -580,7 +544,7 @@ class LRStepSampler(BaseSampler):
             return other
         return plan
 
-    def _joined(self, view: _View, trial: FrozenTrial) -> _Plan | None:
+    def _joined(self, view: View, trial: FrozenTrial) -> Plan | None:
         leaders = {c.leader for c in view.history.curves.values()}
         for p in sorted(view.alive(trial), key=lambda p: p.number):
             opened = p.leader == p.number and p.number not in leaders
@@ -588,10 +552,10 @@ class LRStepSampler(BaseSampler):
             if not opened or key in self._silent:
                 continue
             if self._has_room(view, p.number, trial):
-                return _Plan(p.number)
+                return Plan(p.number)
         return None
 
-    def _has_room(self, view: _View, leader: int, trial: FrozenTrial) -> bool:
+    def _has_room(self, view: View, leader: int, trial: FrozenTrial) -> bool:
         """Whether a curve without results yet can use one more worker."""
         known = [c.items[-1] for c in view.history.curves.values()]
         if not known:
@@ -600,7 +564,7 @@ class LRStepSampler(BaseSampler):
         search = self._curve_search(view, None, _range_of(known[-1], self._param_name))
         return search.needs_more(pending)
 
-    def _is_limit_reached(self, view: _View) -> bool:
+    def _is_limit_reached(self, view: View) -> bool:
         """Whether no further configuration is to be opened."""
         inner = self._inner.get((id(view.study._storage), view.study._study_id))
         if inner is not None and inner.exhausted:
@@ -610,13 +574,13 @@ class LRStepSampler(BaseSampler):
         n = len(view.history.curves) + len(self._opened(view)) + view.history.n_reopened
         return n >= self._max_configurations
 
-    def _opened(self, view: _View) -> set[int]:
+    def _opened(self, view: View) -> set[int]:
         """Trials under way that opened a configuration of which no result is known yet."""
         leaders = {c.leader for c in view.history.curves.values()}
         alive = view.alive(overdue=False)
         return {p.number for p in alive if p.leader == p.number} - leaders
 
-    def _configurations(self, view: _View) -> ConfigurationSearch:
+    def _configurations(self, view: View) -> ConfigurationSearch:
         """The base sampler's study of configurations, up to date."""
         key = (id(view.study._storage), view.study._study_id)
         if key not in self._inner:
@@ -640,12 +604,12 @@ class LRStepSampler(BaseSampler):
             self._histories[key] = (study._storage, StudyHistory(self._param_name))
         return self._histories[key][1].refresh(study)
 
-    def _view(self, study: Study, trial: FrozenTrial | None = None) -> _View:
+    def _view(self, study: Study, trial: FrozenTrial | None = None) -> View:
         now = None if trial is None else trial.datetime_start
         key = (id(study._storage), study._study_id)
         if self._baselines.get(key) is None:
             self._baselines[key] = baseline_of(study)  # written once, so it is read once
-        return _View(
+        return View(
             study=study,
             history=self._history(study),
             baseline=self._baselines[key],
@@ -655,7 +619,7 @@ class LRStepSampler(BaseSampler):
         )
 
     def _all_resolved(
-        self, view: _View, last: Observation | None = None, others: Sequence[Observation] = ()
+        self, view: View, last: Observation | None = None, others: Sequence[Observation] = ()
     ) -> bool:
         """Whether nothing is left to do, once the trials that are being told are known too."""
         told = [*others] if last is None else [last, *others]
@@ -679,7 +643,7 @@ class LRStepSampler(BaseSampler):
         best = self._best(view) if self._max_configurations is not None else None
         return all(self._is_curve_resolved(view, c, extra, full=c is best) for c in curves)
 
-    def _best(self, view: _View) -> Observations | None:
+    def _best(self, view: View) -> Observations | None:
         """The configuration that ``analyze`` takes by default; ``None`` if not nested."""
         if not view.history.is_nested:
             return None
@@ -687,7 +651,7 @@ class LRStepSampler(BaseSampler):
 
     def _is_curve_resolved(
         self,
-        view: _View,
+        view: View,
         curve: Observations,
         extra: Observation | None = None,
         *,
@@ -708,10 +672,10 @@ class LRStepSampler(BaseSampler):
             self._resolved[curve] = (version, resolved)
         return resolved
 
-    def _needs_more(self, view: _View, curve: Observations, trial: FrozenTrial) -> bool:
+    def _needs_more(self, view: View, curve: Observations, trial: FrozenTrial) -> bool:
         """Whether a useful learning rate of the curve is neither known nor under way."""
         distribution = _range_of(curve.items[-1], self._param_name)
-        rivals = view.rivals(_Plan(curve.leader), curve.configuration, trial)
+        rivals = view.rivals(Plan(curve.leader), curve.configuration, trial)
         pending = [p.x for p in rivals if p.x is not None]
         return self._curve_search(view, curve, distribution).needs_more(pending)
 
@@ -730,95 +694,6 @@ class LRStepSampler(BaseSampler):
         )
 
 
-@dataclass
-class _View:
-    """What a decision sees: the study's trials at one moment."""
-
-    study: Study
-    history: StudyHistory
-    baseline: float | None
-    now: datetime
-    grace_period: float
-
-    @functools.cached_property
-    def _in_order(self) -> tuple[list[int], list[int]]:
-        """Leaders of the configurations, ascending, and how many trials those before have."""
-        curves = sorted(self.history.curves.values(), key=lambda c: c.leader)
-        sizes = [len(c.items) for c in curves]
-        return [c.leader for c in curves], list(accumulate(sizes, initial=0))
-
-    def n_before(self, curve: Observations) -> int:
-        """Number of finished trials of the configurations before a configuration."""
-        if not self.history.is_nested:
-            return 0
-        leaders, before = self._in_order
-        return before[bisect_left(leaders, curve.leader)]
-
-    def alive(self, trial: FrozenTrial | None = None, *, overdue: bool = True) -> list[Pending]:
-        """Trials under way but ``trial``, without those whose worker is taken for dead.
-
-        Args:
-            trial: The trial that asks.
-            overdue: Whether to include trials that take much longer than any before.
-        """
-        own = None if trial is None else trial.number
-        return [p for p in self._prompt(overdue) if p.number != own]
-
-    def _prompt(self, overdue: bool) -> list[Pending]:
-        if self.history.n_finished == 0:  # nothing tells how long a trial takes
-            return self.history.pending
-        longest = self.history.longest
-        limit = max(self.grace_period, _GRACE_FACTOR * longest)
-        interval = _heartbeat_interval(self.study)
-        if interval is not None:  # the storage itself finds the dead ones, and retries them
-            limit = max(limit, 4.0 * interval)
-        elif not overdue:
-            limit = max(_OVERDUE_SHARE * self.grace_period, _OVERDUE_FACTOR * longest)
-        return [
-            p
-            for p in self.history.pending
-            if p.started is None or (self.now - p.started).total_seconds() <= limit
-        ]
-
-    def rivals(
-        self, plan: _Plan, key: Configuration, trial: FrozenTrial, *, overdue: bool = True
-    ) -> list[Pending]:
-        """Trials under way on the same curve."""
-        return [p for p in self.alive(trial, overdue=overdue) if _is_rival(p, plan.leader, key)]
-
-    def curve_of(self, plan: _Plan, key: Configuration) -> Observations | None:
-        """The finished trials of a trial's configuration."""
-        if key in self.history.curves:
-            return self.history.curves[key]
-        return next((c for c in self.history.curves.values() if c.leader == plan.leader), None)
-
-    def count(self, x: float, plan: _Plan, key: Configuration, trial: FrozenTrial) -> int:
-        """How often x is known, failures aside, or under way in another trial."""
-        curve = self.curve_of(plan, key)
-        n = 0 if curve is None else curve.count_at(x)
-        return n + sum(_is_same(p.x, x) for p in self.rivals(plan, key, trial))
-
-
-def _heartbeat_interval(study: Study) -> float | None:
-    get = getattr(study._storage, "get_heartbeat_interval", None)
-    interval = get() if get is not None else None
-    return None if interval is None else float(interval)
-
-
-def _is_rival(pending: Pending, leader: int, configuration: Configuration) -> bool:
-    """Whether a trial under way works on the curve of this configuration."""
-    if pending.leader is not None:
-        same = bool(configuration) and pending.configuration == configuration
-        return pending.leader == leader or same
-    if pending.x is None:  # it has claimed nothing yet: any one may be for a single curve
-        return pending.number == leader or not configuration
-    return pending.configuration == configuration
-
-
-def _is_same(x: float | None, y: float) -> bool:
-    return x is not None and abs(x - y) <= SAME_LR
-
-
 def _trial_key(study: Study, trial: FrozenTrial) -> tuple[int, int, int]:
     return id(study._storage), study._study_id, trial.number
 
@@ -830,7 +705,7 @@ def _given(trial: FrozenTrial, param_name: str) -> dict[str, Any]:
     return {k: v for k, v in {**fixed, **kept}.items() if k != param_name}
 
 
-def _key(plan: _Plan, trial: FrozenTrial, param_name: str) -> Configuration:
+def _key(plan: Plan, trial: FrozenTrial, param_name: str) -> Configuration:
     """The configuration of a running trial, as far as it is known."""
     fixed = trial.system_attrs.get("fixed_params", {})
     known = {**(plan.params or {}), **plan.copied, **fixed, **trial.params}
