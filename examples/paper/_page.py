@@ -191,7 +191,11 @@ def _introduction(results: list[Results]) -> str:
         "An untrained model with batch normalisation has running averages of 0 and 1, a loss that "
         "no short trial starts from: the baseline is the loss at learning rate 0, after as many "
         "batches as a short trial sees.\n\n"
-        f"```text\n{command}\npython -m examples.paper report --scale {scale}\n```\n\n"
+        '```text\npip install -c constraints.txt -e ".[paper]"\n'
+        f"{command}\npython -m examples.paper report --scale {scale}\n```\n\n"
+        "NAME is one of bert, bart, resnet and finetune. The data sets are looked for beside the "
+        "clone, in `../shared/data`, or in `--data DIR`; where one is missing, the program says "
+        "where to get the original. The fine-tuning also says which package holds its weights.\n\n"
         f"These figures come from: {'; '.join(sorted({r['machine'] for r in results}))}. "
         "Seconds are wall-clock seconds on a shared machine. The figures of each experiment are "
         "also in its JSON file beside this page."
