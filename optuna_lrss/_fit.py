@@ -90,7 +90,7 @@ def fit_curve(
     grid = np.linspace(x[0], x[-1], max(int(np.ceil((x[-1] - x[0]) / STEP)), 2) + 1)
     residual = y[known] - np.minimum(_form(form, x[known]), CAP)
     value = np.minimum(_form(form, grid), CAP) + _remainder(
-        x[known], residual, weight[known], noise, grid, bandwidth=0.6 * noise**0.25
+        x[known], residual, weight[known], noise, grid, bandwidth=0.35 * noise**0.25
     )
     last = x[np.isfinite(yn)][-1]
     value = np.where(grid <= last + STEP, value, np.maximum(value, CAP))
