@@ -116,6 +116,7 @@ class Observations:
         self._all_complete = True
         self._plain = LRCurve.from_observations([], [])  # of the first _n_plain trials
         self._n_plain = 0
+        self._foreseen: tuple[int, float, float, LRCurve] | None = None  # size, lr, loss, curve
         self._baseline: float | None = None
         self._cells: dict[int, list[float]] = {}  # decades of trials with a loss, by cell
         self._curves: dict[tuple[float | None, bool], LRCurve] = {}
@@ -163,7 +164,11 @@ class Observations:
             return self._curves[key]
         if self._all_complete and (extra is None or extra.state == TrialState.COMPLETE):
             plain = self._plain_curve()
-            return plain if extra is None else plain.with_observation(extra.lr, extra.loss)
+            if extra is None:
+                return plain
+            ahead = plain.with_observation(extra.lr, extra.loss)
+            self._foreseen = (self._n_plain, extra.lr, extra.loss, ahead)  # likely the next one
+            return ahead
         lr, loss, state = self._lr, self._loss, self._state
         last = self._last_step
         if extra is not None:
@@ -184,7 +189,11 @@ class Observations:
             self._plain = LRCurve.from_observations(self._lr, self._loss)
         else:
             for i in new:
-                self._plain = self._plain.with_observation(self._lr[i], self._loss[i])
+                lr, loss = self._lr[i], self._loss[i]
+                if self._foreseen is not None and self._foreseen[:3] == (i, lr, loss):
+                    self._plain = self._foreseen[3]
+                else:
+                    self._plain = self._plain.with_observation(lr, loss)
         self._n_plain = len(self._lr)
         return self._plain
 

@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 
 from optuna_lrss._curve import LRCurve
 from optuna_lrss._history import StudyHistory
+from optuna_lrss._history import observe
 from tests.workers import fleet
 
 
@@ -32,6 +33,11 @@ def test_a_history_that_is_kept_is_a_history_read_anew(seed: int) -> None:
         lr = trial.suggest_float("lr", fleet.LOW, fleet.HIGH, log=True)
         for step in (5, 20)[: 1 + int(draw.integers(0, 2))]:
             trial.report(min(fleet.loss_at(lr), 9.0) * 20 / step, step)
+        if kept.curves:  # what is foreseen may come true, or not
+            foreseen = [fleet.loss_at(lr) + i % 2]
+            frozen = study._storage.get_trial(trial._trial_id)
+            extra = observe(frozen, "lr", study.direction, (TrialState.COMPLETE, foreseen))
+            kept.curves[()].curve(fleet.BASELINE, extra)
         kind = int(draw.integers(0, 8)) if i > 25 else 7
         if kind < 2:
             study.tell(trial, state=(TrialState.FAIL, TrialState.PRUNED)[kind])
