@@ -10,6 +10,7 @@ stops alone leaves the others waiting for ever.
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import socket
@@ -93,6 +94,10 @@ def run(rank: int, port: int) -> None:
         lead(baseline)
     else:
         follow(baseline)
+    # All ranks leave together, and with no model left that holds on to the process group: a rank
+    # that ends while gloo's threads still run is aborted.
+    gc.collect()
+    dist.barrier()
     dist.destroy_process_group()
 
 
