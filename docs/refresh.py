@@ -62,8 +62,8 @@ def main() -> None:
     block(code[0] + "\n", example)
     block("<!-- quickstart-output -->\n", quickstart)
     for name, table in (("picks", picks_table()), ("paper", paper_table())):
-        marked = re.compile(f"(<!-- {name} -->\n).*?(\n?<!-- /{name} -->)", re.DOTALL)
-        text = marked.sub(lambda found, new=table: found[1] + new + "\n" + found[2].lstrip(), text)
+        marked = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        text = marked.sub(lambda found, new=table: found[1] + new + "\n" + found[2], text)
     README.write_text(text, encoding="utf-8")
 
 

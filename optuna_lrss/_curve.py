@@ -130,3 +130,8 @@ def _averages(
         variance = np.add.reduceat(deviation**2, starts) / (count - 1)
         stderr = np.sqrt(variance / count)
     return mean, np.where(count > 1, stderr, np.nan)
+
+
+def holds(x: FloatArray, value: float) -> bool:
+    """Whether a learning rate, in decades, is among others, in decades."""
+    return bool(x.size) and bool(np.min(np.abs(x - value)) <= SAME_LR)

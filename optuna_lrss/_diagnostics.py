@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from optuna.trial import TrialState
 
-from optuna_lrss._curve import SAME_LR
 from optuna_lrss._curve import FloatArray
 from optuna_lrss._curve import LRCurve
+from optuna_lrss._curve import holds
 
 
 if TYPE_CHECKING:
@@ -235,16 +235,12 @@ def _states(facts: Facts) -> Iterator[Diagnostic]:
 
 def _diverged(curve: LRCurve, lr: float) -> bool:
     """Whether a learning rate is on the curve, as diverged."""
-    return _holds(curve.x[~curve.finite], lr)
+    return holds(curve.x[~curve.finite], math.log10(lr))
 
 
 def _measured(curve: LRCurve, lr: float) -> bool:
     """Whether a learning rate is on the curve, with a loss."""
-    return _holds(curve.x[curve.finite], lr)
-
-
-def _holds(x: FloatArray, lr: float) -> bool:
-    return bool(x.size) and bool(np.min(np.abs(x - math.log10(lr))) <= SAME_LR)
+    return holds(curve.x[curve.finite], math.log10(lr))
 
 
 def _unresolved(facts: Facts) -> Iterator[Diagnostic]:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from optuna_lrss._curve import SAME_LR
 from optuna_lrss._curve import FloatArray
+from optuna_lrss._curve import holds
 from optuna_lrss._points import POINT_NAMES
 
 
@@ -110,7 +111,7 @@ def proposals(
         taken = np.append(taken, proposal.x)
         yield proposal
     targets = STRATEGIES[strategy](search)
-    ends = [e for e in (search.high, search.low) if not _holds(search.x, e)]
+    ends = [e for e in (search.high, search.low) if not holds(search.x, e)]
     yield from _by_urgency(search, targets, taken, ends)
 
 
@@ -136,7 +137,7 @@ def _by_urgency(
         np.searchsorted(edges, x[:-1] + SAME_LR, side="right") - 1, 0, target.size - 1
     )
     allowed = target[parent]
-    open_ends = {e for e in ends if not _holds(taken, e)}
+    open_ends = {e for e in ends if not holds(taken, e)}
     while True:
         width = np.diff(x)
         urgency = np.where(width > 2 * SAME_LR, width / allowed, 0.0)
@@ -173,7 +174,7 @@ def _split(search: Search, x: FloatArray, i: int) -> float:
     for at, sign, opposite in ((i, 1.0, i - 1), (i + 1, -1.0, i + 1)):
         if abs(x[at] - lowest) <= SAME_LR:
             stride = _FINE * search.tolerance
-            if not _holds(np.asarray(search.start), lowest) and 0 <= opposite < x.size - 1:
+            if not holds(np.asarray(search.start), lowest) and 0 <= opposite < x.size - 1:
                 stride = max(stride, 2.0 * float(x[opposite + 1] - x[opposite]))
             return min(lowest + stride, middle) if sign > 0 else max(lowest - stride, middle)
     low, high = search.start
@@ -207,10 +208,6 @@ def _due_end(
     return None
 
 
-def _holds(x: FloatArray, value: float) -> bool:
-    return bool(x.size) and bool(np.min(np.abs(x - value)) <= SAME_LR)
-
-
 # --- The paper's strategy (section 3.3) -------------------------------------------------------
 
 
@@ -222,7 +219,7 @@ def coarse_grid(search: Search) -> FloatArray:
 
 def _coarse_grid(search: Search, known: FloatArray) -> Iterator[Proposal]:
     for x in coarse_grid(search):
-        if not _holds(known, float(x)):
+        if not holds(known, float(x)):
             yield Proposal(float(x), 2.0, "coarse")
 
 
@@ -304,7 +301,7 @@ def _start_points(search: Search, known: FloatArray) -> Iterator[Proposal]:
         return
     low, high = (min(max(end, search.low), search.high) for end in search.start)
     for x in (high, 0.5 * (low + high), low):
-        if not _holds(known, x) and known.size < 3:
+        if not holds(known, x) and known.size < 3:
             known = np.append(known, x)
             yield Proposal(float(x), 2.0, "coarse")
 

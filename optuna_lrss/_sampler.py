@@ -312,8 +312,9 @@ class LRStepSampler(BaseSampler):
         value = last.loss if study.direction == StudyDirection.MINIMIZE else -last.loss
         told = [last.state.name, value if math.isfinite(value) else None]
         self._add_to_claim(study, trial, told=told)
-        others = [o for o in self._view(study, trial).history.told if o.number != trial.number]
-        return self._all_resolved(self._view(study, trial), last, others)
+        view = self._view(study, trial)
+        others = [o for o in view.history.told if o.number != trial.number]
+        return self._all_resolved(view, last, others)
 
     def _delegates(self, study: Study, trial: FrozenTrial) -> bool:
         """Whether the trials so far, of which there are some, never suggest a learning rate."""
@@ -624,7 +625,7 @@ class LRStepSampler(BaseSampler):
         """Whether nothing is left to do, once the trials that are being told are known too."""
         told = [*others] if last is None else [last, *others]
         extra = None
-        if len(told) == 1 and not any(o.configuration for o in told):
+        if len(told) == 1 and not told[0].configuration and not view.history.is_nested:
             extra = last  # the common case, for which nothing is copied
         elif told:
             view = replace(view, history=view.history.foresee(told))
