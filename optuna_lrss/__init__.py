@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from optuna_lrss._analysis import LRAnalysis
-from optuna_lrss._analysis import analyze
-from optuna_lrss._diagnostics import Diagnostic
-from optuna_lrss._history import repeat_index
-from optuna_lrss._points import AllDivergedError
-from optuna_lrss._points import NothingLearnsError
-from optuna_lrss._points import NoWindowError
-from optuna_lrss._points import TooFewPointsError
-from optuna_lrss._pruner import LRStepPruner
-from optuna_lrss._sampler import LRStepSampler
-from optuna_lrss._table import ConfigurationRow
-from optuna_lrss._table import ConfigurationTable
-from optuna_lrss._table import configurations
+from optuna_lrss._method.points import AllDivergedError
+from optuna_lrss._method.points import NothingLearnsError
+from optuna_lrss._method.points import NoWindowError
+from optuna_lrss._method.points import TooFewPointsError
+from optuna_lrss._result.analysis import LRAnalysis
+from optuna_lrss._result.analysis import analyze
+from optuna_lrss._result.diagnostics import Diagnostic
+from optuna_lrss._result.table import ConfigurationRow
+from optuna_lrss._result.table import ConfigurationTable
+from optuna_lrss._result.table import configurations
+from optuna_lrss._study.history import repeat_index
+from optuna_lrss._study.pruner import LRStepPruner
+from optuna_lrss._study.sampler import LRStepSampler
 
 
 __version__ = "0.1.0"

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import optuna
 
-from optuna_lrss._analysis import LRAnalysis
-from optuna_lrss._analysis import analyze
-from optuna_lrss._pruner import LRStepPruner
-from optuna_lrss._sampler import LRStepSampler
+from optuna_lrss._result.analysis import LRAnalysis
+from optuna_lrss._result.analysis import analyze
+from optuna_lrss._study.pruner import LRStepPruner
+from optuna_lrss._study.sampler import LRStepSampler
 
 
 if TYPE_CHECKING:

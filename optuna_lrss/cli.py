@@ -27,9 +27,9 @@ from urllib.parse import urlsplit
 
 import optuna
 
-from optuna_lrss._analysis import LRAnalysis
-from optuna_lrss._analysis import analyze as analyze_study
-from optuna_lrss._points import NoWindowError
+from optuna_lrss._method.points import NoWindowError
+from optuna_lrss._result.analysis import LRAnalysis
+from optuna_lrss._result.analysis import analyze as analyze_study
 
 
 try:

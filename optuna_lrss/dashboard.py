@@ -16,10 +16,10 @@ from typing import Any
 
 from optuna import TrialPruned
 
-from optuna_lrss._analysis import analyze
-from optuna_lrss._history import CLAIM
-from optuna_lrss._history import TRIAL
-from optuna_lrss._points import NoWindowError
+from optuna_lrss._method.points import NoWindowError
+from optuna_lrss._result.analysis import analyze
+from optuna_lrss._study.history import CLAIM
+from optuna_lrss._study.history import TRIAL
 from optuna_lrss.visualization import plot_lr_curve
 from optuna_lrss.visualization._style import short
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from optuna.trial import Trial
     from plotly.graph_objects import Figure
 
-    from optuna_lrss._analysis import LRAnalysis
+    from optuna_lrss._result.analysis import LRAnalysis
 
 
 #: Id of the figure. The dashboard answers 500 to ids with a colon.

@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from optuna_lrss._curve import LRCurve
-from optuna_lrss._refine import Proposal
-from optuna_lrss._refine import Search
-from optuna_lrss._refine import proposals
+from optuna_lrss._method.curve import LRCurve
+from optuna_lrss._method.refine import Proposal
+from optuna_lrss._method.refine import Search
+from optuna_lrss._method.refine import proposals
 
 
 #: More than any search here needs; one that takes more has not ended.

@@ -23,9 +23,9 @@ from optuna_lrss import LRAnalysis
 from optuna_lrss import LRStepSampler
 from optuna_lrss import NothingLearnsError
 from optuna_lrss import TooFewPointsError
-from optuna_lrss import _diagnostics
 from optuna_lrss import analyze
-from optuna_lrss._points import momentum_lag
+from optuna_lrss._method.points import momentum_lag
+from optuna_lrss._result import diagnostics
 from tests.curves import CURVES
 from tests.curves import NAMES
 from tests.curves import Curve
@@ -604,7 +604,7 @@ def test_each_diagnostic_is_triggered_and_has_a_remedy(code: str) -> None:
 
 
 def test_every_code_of_the_module_has_a_trigger() -> None:
-    source = Path(_diagnostics.__file__).read_text(encoding="utf-8")
+    source = Path(diagnostics.__file__).read_text(encoding="utf-8")
     codes = set(re.findall(r'Diagnostic\(\s*"([a-z-]+)"', source))
     assert codes == set(TRIGGERS)
 

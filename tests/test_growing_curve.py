@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optuna_lrss._curve import LRCurve
+from optuna_lrss._method.curve import LRCurve
 
 
 LOSSES = st.floats(-5.0, 5.0) | st.sampled_from([float("inf"), float("nan"), -float("inf")])

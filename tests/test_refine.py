@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from optuna_lrss._curve import LRCurve
-from optuna_lrss._points import POINT_NAMES
-from optuna_lrss._refine import Search
-from optuna_lrss._refine import coarse_grid
-from optuna_lrss._refine import is_resolved
-from optuna_lrss._refine import proposals
-from optuna_lrss._refine import repeat_proposal
+from optuna_lrss._method.curve import LRCurve
+from optuna_lrss._method.points import POINT_NAMES
+from optuna_lrss._method.refine import Search
+from optuna_lrss._method.refine import coarse_grid
+from optuna_lrss._method.refine import is_resolved
+from optuna_lrss._method.refine import proposals
+from optuna_lrss._method.refine import repeat_proposal
 from tests.curves import CURVES
 from tests.curves import NAMES
 from tests.curves import Curve

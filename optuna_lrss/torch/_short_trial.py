@@ -21,8 +21,8 @@ from torch import nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from optuna_lrss._divergence import divergence_limit
-from optuna_lrss._divergence import runaway_limit
+from optuna_lrss._method.divergence import divergence_limit
+from optuna_lrss._method.divergence import runaway_limit
 from optuna_lrss.torch._batches import batch_size
 from optuna_lrss.torch._batches import draw_batches
 from optuna_lrss.torch._batches import fresh_copy

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from optuna.study import Study
 
-from optuna_lrss._analysis import LRAnalysis
-from optuna_lrss._analysis import analyze
-from optuna_lrss._history import StudyHistory
-from optuna_lrss._points import NoWindowError
+from optuna_lrss._method.points import NoWindowError
+from optuna_lrss._result.analysis import LRAnalysis
+from optuna_lrss._result.analysis import analyze
+from optuna_lrss._study.history import StudyHistory
 from optuna_lrss.visualization import _plotly
 from optuna_lrss.visualization._lr_curve import model
 from optuna_lrss.visualization._source import warn_empty

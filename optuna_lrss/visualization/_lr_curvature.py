@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from optuna_lrss._curve import FloatArray
-from optuna_lrss._fit import CAP
-from optuna_lrss._fit import STEP
-from optuna_lrss._points import flank_curvature
+from optuna_lrss._method.curve import FloatArray
+from optuna_lrss._method.fit import CAP
+from optuna_lrss._method.fit import STEP
+from optuna_lrss._method.points import flank_curvature
 from optuna_lrss.visualization import _plotly
 from optuna_lrss.visualization._source import Source
 from optuna_lrss.visualization._source import read
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from plotly.graph_objects import Figure
 
-    from optuna_lrss._analysis import LRAnalysis
+    from optuna_lrss._result.analysis import LRAnalysis
 
 
 #: How far right of max_lr slopes still set the range of their axis, in decades: beyond, the

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from optuna_lrss._curve import FloatArray
-from optuna_lrss._fit import CAP
+from optuna_lrss._method.curve import FloatArray
+from optuna_lrss._method.fit import CAP
 from optuna_lrss.visualization import _plotly
 from optuna_lrss.visualization._source import Source
 from optuna_lrss.visualization._source import read
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from plotly.graph_objects import Figure
 
-    from optuna_lrss._analysis import LRAnalysis
+    from optuna_lrss._result.analysis import LRAnalysis
 
 
 #: Every so manieth point of the model is drawn: it has one per 0.005 decades.

@@ -12,18 +12,18 @@ from typing import Any
 from optuna.study import Study
 from optuna.study import StudyDirection
 
-from optuna_lrss._analysis import LRAnalysis
-from optuna_lrss._analysis import analyze
-from optuna_lrss._curve import LRCurve
-from optuna_lrss._history import STEPS
-from optuna_lrss._history import StudyHistory
-from optuna_lrss._history import baseline_of
-from optuna_lrss._history import configuration_of
-from optuna_lrss._points import NoWindowError
+from optuna_lrss._method.curve import LRCurve
+from optuna_lrss._method.points import NoWindowError
+from optuna_lrss._result.analysis import LRAnalysis
+from optuna_lrss._result.analysis import analyze
+from optuna_lrss._study.history import STEPS
+from optuna_lrss._study.history import StudyHistory
+from optuna_lrss._study.history import baseline_of
+from optuna_lrss._study.history import configuration_of
 
 
 if TYPE_CHECKING:
-    from optuna_lrss._history import Observations
+    from optuna_lrss._study.history import Observations
 
 
 _logger = logging.getLogger(__name__)

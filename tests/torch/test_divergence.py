@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from torch_cases import OPTIMIZERS
 from torch_cases import trial_at
 
-from optuna_lrss._divergence import divergence_limit
-from optuna_lrss._divergence import runaway_limit
+from optuna_lrss._method.divergence import divergence_limit
+from optuna_lrss._method.divergence import runaway_limit
 from optuna_lrss.torch import StepObjective
 from optuna_lrss.torch import _short_trial
 

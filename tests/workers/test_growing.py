@@ -7,9 +7,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from optuna_lrss._curve import LRCurve
-from optuna_lrss._history import StudyHistory
-from optuna_lrss._history import observe
+from optuna_lrss._method.curve import LRCurve
+from optuna_lrss._study.history import StudyHistory
+from optuna_lrss._study.history import observe
 from tests.workers import fleet
 
 

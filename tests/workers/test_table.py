@@ -9,7 +9,7 @@ import pytest
 
 from optuna_lrss import LRStepSampler
 from optuna_lrss import analyze
-from optuna_lrss._table import configurations
+from optuna_lrss._result.table import configurations
 from tests.workers import fleet
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 
 if TYPE_CHECKING:
-    from optuna_lrss._analysis import LRAnalysis
+    from optuna_lrss._result.analysis import LRAnalysis
 
 
 _WIDTH = 79

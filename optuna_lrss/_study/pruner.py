@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from optuna.pruners import BasePruner
 from optuna.study import StudyDirection
 
-from optuna_lrss._divergence import runaway_limit
-from optuna_lrss._history import baseline_of
+from optuna_lrss._method.divergence import runaway_limit
+from optuna_lrss._study.history import baseline_of
 
 
 if TYPE_CHECKING:

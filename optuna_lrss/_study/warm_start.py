@@ -15,9 +15,9 @@ import numpy as np
 from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 
-from optuna_lrss._configurations import outcome_of
-from optuna_lrss._curve import LRCurve
-from optuna_lrss._history import Observations
+from optuna_lrss._method.curve import LRCurve
+from optuna_lrss._study.configurations import outcome_of
+from optuna_lrss._study.history import Observations
 
 
 Window = tuple[float, float]

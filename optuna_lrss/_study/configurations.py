@@ -20,11 +20,11 @@ import optuna
 from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
-from optuna_lrss._history import Configuration
-from optuna_lrss._history import Observations
-from optuna_lrss._history import configuration_of
-from optuna_lrss._points import NoWindowError
-from optuna_lrss._points import points_of_interest
+from optuna_lrss._method.points import NoWindowError
+from optuna_lrss._method.points import points_of_interest
+from optuna_lrss._study.history import Configuration
+from optuna_lrss._study.history import Observations
+from optuna_lrss._study.history import configuration_of
 
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from optuna_lrss._curve import FloatArray
+from optuna_lrss._method.curve import FloatArray
 
 
 #: Spacing of the evaluation grid, in decades.

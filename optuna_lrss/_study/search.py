@@ -11,17 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 from optuna.distributions import FloatDistribution
 
-from optuna_lrss._curve import SAME_LR
-from optuna_lrss._curve import LRCurve
-from optuna_lrss._history import Observation
-from optuna_lrss._history import Observations
-from optuna_lrss._points import POINT_NAMES
-from optuna_lrss._points import NoWindowError
-from optuna_lrss._points import points_of_interest
-from optuna_lrss._refine import Proposal
-from optuna_lrss._refine import Search
-from optuna_lrss._refine import proposals
-from optuna_lrss._refine import repeat_proposal
+from optuna_lrss._method.curve import SAME_LR
+from optuna_lrss._method.curve import LRCurve
+from optuna_lrss._method.points import POINT_NAMES
+from optuna_lrss._method.points import NoWindowError
+from optuna_lrss._method.points import points_of_interest
+from optuna_lrss._method.refine import Proposal
+from optuna_lrss._method.refine import Search
+from optuna_lrss._method.refine import proposals
+from optuna_lrss._method.refine import repeat_proposal
+from optuna_lrss._study.history import Observation
+from optuna_lrss._study.history import Observations
 
 
 #: Numbers of learning rates at which the noise of unrepeated losses is estimated anew.

@@ -24,10 +24,10 @@ from optuna.distributions import FloatDistribution
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from optuna_lrss._curve import SAME_LR
-from optuna_lrss._curve import FloatArray
-from optuna_lrss._curve import LRCurve
-from optuna_lrss._divergence import divergence_limit
+from optuna_lrss._method.curve import SAME_LR
+from optuna_lrss._method.curve import FloatArray
+from optuna_lrss._method.curve import LRCurve
+from optuna_lrss._method.divergence import divergence_limit
 
 
 if TYPE_CHECKING:

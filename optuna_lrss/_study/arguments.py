@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from optuna.distributions import BaseDistribution
 from optuna.distributions import FloatDistribution
 
-from optuna_lrss._points import POINT_NAMES
+from optuna_lrss._method.points import POINT_NAMES
 
 
 if TYPE_CHECKING:
-    from optuna_lrss._analysis import LRAnalysis
+    from optuna_lrss._result.analysis import LRAnalysis
 
 
 def checked_distribution(name: str, distribution: BaseDistribution) -> FloatDistribution:

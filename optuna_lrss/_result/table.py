@@ -11,12 +11,12 @@ from typing import overload
 
 from optuna.study import StudyDirection
 
-from optuna_lrss._analysis import PICKS
-from optuna_lrss._analysis import analyze
-from optuna_lrss._configurations import outcome_of
-from optuna_lrss._history import StudyHistory
-from optuna_lrss._history import baseline_of
-from optuna_lrss._points import NoWindowError
+from optuna_lrss._method.points import NoWindowError
+from optuna_lrss._result.analysis import PICKS
+from optuna_lrss._result.analysis import analyze
+from optuna_lrss._study.configurations import outcome_of
+from optuna_lrss._study.history import StudyHistory
+from optuna_lrss._study.history import baseline_of
 
 
 if TYPE_CHECKING:

@@ -16,27 +16,27 @@ from typing import Any
 import numpy as np
 from optuna.distributions import FloatDistribution
 
-from optuna_lrss._curve import LRCurve
-from optuna_lrss._diagnostics import Diagnostic
-from optuna_lrss._diagnostics import Facts
-from optuna_lrss._diagnostics import diagnose
-from optuna_lrss._fit import CurveFit
-from optuna_lrss._history import MOMENTUM
-from optuna_lrss._history import STEPS
-from optuna_lrss._history import Observation
-from optuna_lrss._history import Observations
-from optuna_lrss._history import StudyHistory
-from optuna_lrss._history import at_step
-from optuna_lrss._history import baseline_of
-from optuna_lrss._history import configuration_of
-from optuna_lrss._history import snapshot_steps
-from optuna_lrss._points import NoWindowError
-from optuna_lrss._points import TooFewPointsError
-from optuna_lrss._points import points_of_interest
-from optuna_lrss._points import recommended_lr
-from optuna_lrss._report import report
-from optuna_lrss._search import CurveSearch
-from optuna_lrss._search import Settings
+from optuna_lrss._method.curve import LRCurve
+from optuna_lrss._method.fit import CurveFit
+from optuna_lrss._method.points import NoWindowError
+from optuna_lrss._method.points import TooFewPointsError
+from optuna_lrss._method.points import points_of_interest
+from optuna_lrss._method.points import recommended_lr
+from optuna_lrss._result.diagnostics import Diagnostic
+from optuna_lrss._result.diagnostics import Facts
+from optuna_lrss._result.diagnostics import diagnose
+from optuna_lrss._result.report import report
+from optuna_lrss._study.history import MOMENTUM
+from optuna_lrss._study.history import STEPS
+from optuna_lrss._study.history import Observation
+from optuna_lrss._study.history import Observations
+from optuna_lrss._study.history import StudyHistory
+from optuna_lrss._study.history import at_step
+from optuna_lrss._study.history import baseline_of
+from optuna_lrss._study.history import configuration_of
+from optuna_lrss._study.history import snapshot_steps
+from optuna_lrss._study.search import CurveSearch
+from optuna_lrss._study.search import Settings
 
 
 if TYPE_CHECKING:

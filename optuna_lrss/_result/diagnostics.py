@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from optuna.trial import TrialState
 
-from optuna_lrss._curve import FloatArray
-from optuna_lrss._curve import LRCurve
-from optuna_lrss._curve import holds
+from optuna_lrss._method.curve import FloatArray
+from optuna_lrss._method.curve import LRCurve
+from optuna_lrss._method.curve import holds
 
 
 if TYPE_CHECKING:
-    from optuna_lrss._analysis import LRAnalysis
-    from optuna_lrss._history import Observations
+    from optuna_lrss._result.analysis import LRAnalysis
+    from optuna_lrss._study.history import Observations
 
 
 #: A second minimum counts when it lies this share of the drop above the lowest at most ...

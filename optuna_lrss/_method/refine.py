@@ -22,10 +22,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from optuna_lrss._curve import SAME_LR
-from optuna_lrss._curve import FloatArray
-from optuna_lrss._curve import holds
-from optuna_lrss._points import POINT_NAMES
+from optuna_lrss._method.curve import SAME_LR
+from optuna_lrss._method.curve import FloatArray
+from optuna_lrss._method.curve import holds
+from optuna_lrss._method.points import POINT_NAMES
 
 
 #: Wider than any target by less than this is not wider: midpoints carry rounding errors.

@@ -24,38 +24,38 @@ from optuna.samplers import TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from optuna_lrss._arguments import checked_distribution
-from optuna_lrss._arguments import checked_points
-from optuna_lrss._arguments import checked_start
-from optuna_lrss._arguments import require_count
-from optuna_lrss._arguments import require_positive
-from optuna_lrss._configurations import ConfigurationSearch
-from optuna_lrss._configurations import outcome_of
-from optuna_lrss._curve import SAME_LR
-from optuna_lrss._history import CLAIM
-from optuna_lrss._history import Configuration
-from optuna_lrss._history import Observation
-from optuna_lrss._history import Observations
-from optuna_lrss._history import StudyHistory
-from optuna_lrss._history import baseline_of
-from optuna_lrss._history import configuration_of
-from optuna_lrss._history import observe
-from optuna_lrss._refine import STRATEGIES
-from optuna_lrss._refine import Proposal
-from optuna_lrss._search import CurveSearch
-from optuna_lrss._search import Settings
-from optuna_lrss._view import Plan
-from optuna_lrss._view import View
-from optuna_lrss._view import is_same
-from optuna_lrss._warm_start import narrowed
-from optuna_lrss._warm_start import nearest_window
+from optuna_lrss._method.curve import SAME_LR
+from optuna_lrss._method.refine import STRATEGIES
+from optuna_lrss._method.refine import Proposal
+from optuna_lrss._study.arguments import checked_distribution
+from optuna_lrss._study.arguments import checked_points
+from optuna_lrss._study.arguments import checked_start
+from optuna_lrss._study.arguments import require_count
+from optuna_lrss._study.arguments import require_positive
+from optuna_lrss._study.configurations import ConfigurationSearch
+from optuna_lrss._study.configurations import outcome_of
+from optuna_lrss._study.history import CLAIM
+from optuna_lrss._study.history import Configuration
+from optuna_lrss._study.history import Observation
+from optuna_lrss._study.history import Observations
+from optuna_lrss._study.history import StudyHistory
+from optuna_lrss._study.history import baseline_of
+from optuna_lrss._study.history import configuration_of
+from optuna_lrss._study.history import observe
+from optuna_lrss._study.search import CurveSearch
+from optuna_lrss._study.search import Settings
+from optuna_lrss._study.view import Plan
+from optuna_lrss._study.view import View
+from optuna_lrss._study.view import is_same
+from optuna_lrss._study.warm_start import narrowed
+from optuna_lrss._study.warm_start import nearest_window
 
 
 if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
-    from optuna_lrss._analysis import LRAnalysis
+    from optuna_lrss._result.analysis import LRAnalysis
 
 
 _logger = logging.getLogger(__name__)

@@ -12,11 +12,11 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 from typing import Any
 
-from optuna_lrss._curve import SAME_LR
-from optuna_lrss._history import Configuration
-from optuna_lrss._history import Observations
-from optuna_lrss._history import Pending
-from optuna_lrss._history import StudyHistory
+from optuna_lrss._method.curve import SAME_LR
+from optuna_lrss._study.history import Configuration
+from optuna_lrss._study.history import Observations
+from optuna_lrss._study.history import Pending
+from optuna_lrss._study.history import StudyHistory
 
 
 if TYPE_CHECKING:

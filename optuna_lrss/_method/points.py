@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from optuna_lrss._curve import FloatArray
-from optuna_lrss._curve import LRCurve
-from optuna_lrss._fit import CurveFit
-from optuna_lrss._fit import fit_curve
+from optuna_lrss._method.curve import FloatArray
+from optuna_lrss._method.curve import LRCurve
+from optuna_lrss._method.fit import CurveFit
+from optuna_lrss._method.fit import fit_curve
 
 
 #: The points that a search can be asked to pin down; ``midpoint`` follows from the first two.

@@ -1,0 +1,3 @@
+"""The mathematics: NumPy and SciPy only, no Optuna and no torch."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""What a study says: the analysis, its doubts, its report."""
+
+from __future__ import annotations

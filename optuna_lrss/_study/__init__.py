@@ -1,0 +1,3 @@
+"""The search inside Optuna: trials, workers, sampler and pruner; no torch."""
+
+from __future__ import annotations
