@@ -12,9 +12,9 @@ from optuna_lrss._result.diagnostics import Diagnostic
 from optuna_lrss._result.table import ConfigurationRow
 from optuna_lrss._result.table import ConfigurationTable
 from optuna_lrss._result.table import configurations
-from optuna_lrss._study.history import repeat_index
 from optuna_lrss._study.pruner import LRStepPruner
 from optuna_lrss._study.sampler import LRStepSampler
+from optuna_lrss._study.trials import repeat_index
 
 
 __version__ = "0.1.0"

@@ -18,8 +18,8 @@ from optuna import TrialPruned
 
 from optuna_lrss._method.points import NoWindowError
 from optuna_lrss._result.analysis import analyze
-from optuna_lrss._study.history import CLAIM
-from optuna_lrss._study.history import TRIAL
+from optuna_lrss._study.claims import Claim
+from optuna_lrss._study.keys import TRIAL
 from optuna_lrss.visualization import plot_lr_curve
 from optuna_lrss.visualization._style import short
 
@@ -283,11 +283,11 @@ def _write_columns(trial: Trial, value: float | None) -> None:
     diverged = info.get("diverged")
     if diverged is None and isinstance(value, (int, float)):
         diverged = not math.isfinite(value)
-    claim = stored.system_attrs.get(CLAIM)
+    claim = Claim.of(stored)
     columns = {
         "lrss:diverged": None if diverged is None else int(diverged),
         "lrss:steps": info.get("steps"),
-        "lrss:role": claim.get("role") if isinstance(claim, dict) else None,
+        "lrss:role": None if claim is None else claim.role,
     }
     for key, column in columns.items():
         if column is not None:

@@ -26,17 +26,20 @@ from optuna_lrss._result.diagnostics import Diagnostic
 from optuna_lrss._result.diagnostics import Facts
 from optuna_lrss._result.diagnostics import diagnose
 from optuna_lrss._result.report import report
-from optuna_lrss._study.history import MOMENTUM
-from optuna_lrss._study.history import STEPS
-from optuna_lrss._study.history import Observation
-from optuna_lrss._study.history import Observations
+from optuna_lrss._study.curve_search import CurveSearch
+from optuna_lrss._study.curve_search import SearchOptions
+from optuna_lrss._study.curves import Observations
+from optuna_lrss._study.curves import at_step
+from optuna_lrss._study.curves import ranked
+from optuna_lrss._study.curves import snapshot_steps
 from optuna_lrss._study.history import StudyHistory
-from optuna_lrss._study.history import at_step
-from optuna_lrss._study.history import baseline_of
-from optuna_lrss._study.history import configuration_of
-from optuna_lrss._study.history import snapshot_steps
-from optuna_lrss._study.search import CurveSearch
-from optuna_lrss._study.search import Settings
+from optuna_lrss._study.keys import MOMENTUM
+from optuna_lrss._study.keys import STEPS
+from optuna_lrss._study.keys import configuration_of
+from optuna_lrss._study.known import Known
+from optuna_lrss._study.known import baseline_for
+from optuna_lrss._study.trials import Observation
+from optuna_lrss._study.trials import baseline_of
 
 
 if TYPE_CHECKING:
@@ -319,8 +322,7 @@ def analyze(
     observations = _select(study, param_name, configuration)
     distribution = observations.items[-1].distributions[param_name]
     stored = study.user_attrs
-    known = baseline if baseline is not None else observations.baseline
-    known = known if known is not None else baseline_of(study)
+    known = baseline_for(observations.baseline, baseline_of(study), baseline)
     horizon = steps if steps is not None else stored.get(STEPS)
     own = next((o.momentum for o in observations.items if o.momentum is not None), 0.0)
     beta = float(momentum if momentum is not None else stored.get(MOMENTUM, own))
@@ -331,7 +333,9 @@ def analyze(
     curve = observations.curve(known)
     points = points_of_interest(curve, known, normalize=normalize)
     n = int(horizon) if horizon is not None else _DEFAULT_STEPS
-    search = CurveSearch(Settings(tolerance=tolerance), observations, distribution, known)
+    search = CurveSearch(
+        SearchOptions(tolerance=tolerance), Known(observations, None, given=known), distribution
+    )
     picks = {
         "min_lr": points.min_lr,
         "max_lr": points.max_lr,
@@ -403,14 +407,7 @@ def _select(
                 f"{[dict(c) for c in curves]}."
             )
         return curves[key]
-    # With three finite losses a curve can have a window: those go before ones that cannot.
-    return min(curves.values(), key=_rank)
-
-
-def _rank(observations: Observations) -> tuple[bool, float]:
-    lowest = observations.lowest
-    finite = int(observations.curve().finite.sum())
-    return finite < 3, math.inf if lowest is None else lowest
+    return ranked(curves.values())[0]
 
 
 def _values(observation: Observation, param_name: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from optuna_lrss._method.curve import holds
 
 if TYPE_CHECKING:
     from optuna_lrss._result.analysis import LRAnalysis
-    from optuna_lrss._study.history import Observations
+    from optuna_lrss._study.curves import Observations
 
 
 #: A second minimum counts when it lies this share of the drop above the lowest at most ...

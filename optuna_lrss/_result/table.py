@@ -14,9 +14,10 @@ from optuna.study import StudyDirection
 from optuna_lrss._method.points import NoWindowError
 from optuna_lrss._result.analysis import PICKS
 from optuna_lrss._result.analysis import analyze
-from optuna_lrss._study.configurations import outcome_of
+from optuna_lrss._study.curves import best_of
 from optuna_lrss._study.history import StudyHistory
-from optuna_lrss._study.history import baseline_of
+from optuna_lrss._study.known import Known
+from optuna_lrss._study.trials import baseline_of
 
 
 if TYPE_CHECKING:
@@ -136,12 +137,12 @@ def configurations(study: Study, *, param_name: str = "lr") -> ConfigurationTabl
             "loss. List a study that minimises the validation loss alone."
         )
     curves = StudyHistory(param_name).refresh(study).curves
-    best = min(curves.values(), key=lambda c: c.rank, default=None)
+    best = best_of(curves.values())
     sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
     rows = []
     for curve in curves.values():
         params = curve.params(param_name)
-        loss = outcome_of(curve, baseline_of(study)).loss
+        loss = Known(curve, baseline_of(study)).value().loss
         window, picks, problem = None, {}, None
         try:
             result = analyze(study, param_name=param_name, configuration=params)

@@ -1,19 +1,76 @@
-"""Checks of the sampler's arguments and distributions; errors name the remedy."""
+"""The sampler's arguments, checked; errors name the remedy."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Protocol
 
 from optuna.distributions import BaseDistribution
 from optuna.distributions import FloatDistribution
 
 from optuna_lrss._method.points import POINT_NAMES
+from optuna_lrss._study.curve_search import STRATEGY_NAMES
+from optuna_lrss._study.curve_search import SearchOptions
 
 
-if TYPE_CHECKING:
-    from optuna_lrss._result.analysis import LRAnalysis
+class HasWindow(Protocol):
+    """What a search can start from: an :class:`~optuna_lrss.LRAnalysis`, say."""
+
+    @property
+    def min_lr(self) -> float:
+        """Lower end of the window."""
+
+    @property
+    def max_lr(self) -> float:
+        """Upper end of the window."""
+
+
+Start = HasWindow | tuple[float, float] | float
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What LRStepSampler was given, but for the base sampler."""
+
+    param_name: str
+    options: SearchOptions
+    start: tuple[float, float] | None
+    max_configurations: int | None
+    grace_period: float  # seconds
+
+
+def checked_options(
+    *,
+    coarse_step: float,
+    tolerance: float,
+    points: Iterable[str] | None,
+    strategy: str,
+    repeats: int,
+) -> SearchOptions:
+    """How to search.
+
+    Raises:
+        ValueError: If one is out of its range.
+    """
+    require_positive("coarse_step", coarse_step, "a spacing in decades, such as 0.5")
+    require_positive("tolerance", tolerance, "a width in decades, such as 0.1")
+    if tolerance > coarse_step:
+        raise ValueError(
+            f"tolerance={tolerance!r} is above coarse_step={coarse_step!r}: the first look "
+            "would already be finer than asked for; lower the tolerance."
+        )
+    if strategy not in STRATEGY_NAMES:
+        raise ValueError(f"strategy={strategy!r} is unknown: use one of {list(STRATEGY_NAMES)}.")
+    require_count("repeats", repeats)
+    return SearchOptions(
+        coarse_step=float(coarse_step),
+        tolerance=float(tolerance),
+        points=checked_points(points),
+        strategy=strategy,
+        repeats=repeats,
+    )
 
 
 def checked_distribution(name: str, distribution: BaseDistribution) -> FloatDistribution:
@@ -46,7 +103,7 @@ def checked_points(points: Iterable[str] | None) -> tuple[str, ...]:
 
 
 def checked_start(
-    start: LRAnalysis | tuple[float, float] | float | None,
+    start: Start | None,
 ) -> tuple[float, float] | None:
     """The interval of learning rates to begin in."""
     if start is None:
@@ -67,10 +124,10 @@ def checked_start(
     return low, high
 
 
-def require_count(name: str, value: int | None) -> None:
-    """Refuses what is neither None nor a whole number of at least 1."""
-    if value is not None and (isinstance(value, bool) or value != int(value) or value < 1):
-        raise ValueError(f"{name}={value!r} must be a whole number of at least 1.")
+def require_count(name: str, value: object, *, at_least: int = 1) -> None:
+    """Refuses what is not a whole number, or too small."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+        raise ValueError(f"{name}={value!r} must be a whole number of at least {at_least}.")
 
 
 def require_positive(name: str, value: float, what: str) -> None:

@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import logging
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from typing import Any
 
-import numpy as np
 import optuna
 from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
-from optuna_lrss._method.points import NoWindowError
-from optuna_lrss._method.points import points_of_interest
-from optuna_lrss._study.history import Configuration
-from optuna_lrss._study.history import Observations
-from optuna_lrss._study.history import configuration_of
+from optuna_lrss._study.curves import Observations
+from optuna_lrss._study.keys import Configuration
+from optuna_lrss._study.keys import configuration_of
+from optuna_lrss._study.keys import others_of
+from optuna_lrss._study.known import ConfigurationValue
 
 
 if TYPE_CHECKING:
@@ -37,51 +36,7 @@ if TYPE_CHECKING:
 _MAX_ASKS = 64
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What is known of a configuration when its curve is resolved.
-
-    Attributes:
-        loss: Loss at the pick, the log-midpoint of the window; without a window the lowest loss;
-            ``inf`` where everything diverged. Lower is better.
-        window: ``(min_lr, max_lr)``, or ``None``.
-    """
-
-    loss: float
-    window: tuple[float, float] | None
-
-    @property
-    def pick(self) -> float | None:
-        """The learning rate that ``loss`` belongs to."""
-        return None if self.window is None else math.sqrt(self.window[0] * self.window[1])
-
-
-def outcome_of(observations: Observations, baseline: float | None) -> Outcome:
-    """A configuration's window and the loss at its pick (cached).
-
-    Args:
-        observations: The configuration's finished trials.
-        baseline: Loss of the untrained model, if known; the configuration's own goes first.
-    """
-    key = ("outcome", len(observations.items), baseline)
-    return observations.cached(key, _compute_outcome)
-
-
-def _compute_outcome(observations: Observations, key: tuple[str, int, float | None]) -> Outcome:
-    _, _, baseline = key
-    if observations.baseline is not None:
-        baseline = observations.baseline
-    known = observations.curve(baseline)
-    try:
-        points = points_of_interest(known, baseline)
-    except NoWindowError:
-        return Outcome(float(known.loss.min(initial=math.inf)), None)
-    finite = known.finite
-    loss = np.interp(math.log10(points.midpoint), known.x[finite], known.loss[finite])
-    return Outcome(float(loss), (points.min_lr, points.max_lr))
-
-
-class ConfigurationSearch:
+class Configurations:
     """The base sampler's study of configurations.
 
     Args:
@@ -96,7 +51,7 @@ class ConfigurationSearch:
 
     def __init__(self, base_sampler: BaseSampler, param_name: str) -> None:
         self._param_name = param_name
-        self._study = _quiet_study(copy.deepcopy(base_sampler))
+        self._base_sampler = base_sampler
         self._asked: dict[int, Trial] = {}
         self._told: set[Configuration] = set()
         self._foreign: set[int] = set()
@@ -104,9 +59,14 @@ class ConfigurationSearch:
         self.known: set[Configuration] = set()
         self.exhausted = False
 
+    @functools.cached_property
+    def _study(self) -> Study:
+        return _quiet_study(copy.deepcopy(self._base_sampler))
+
     def reseed_rng(self) -> None:
-        """Reseeds the base sampler."""
-        self._study.sampler.reseed_rng()
+        """Reseeds the base sampler; a copy that is still to be made is reseeded with it."""
+        if "_study" in self.__dict__:
+            self._study.sampler.reseed_rng()
 
     def see_foreign(self, leaders: set[int]) -> None:
         """Configurations that other workers, or this one before a restart, have opened.
@@ -135,34 +95,34 @@ class ConfigurationSearch:
             self._study.tell(trial, state=TrialState.FAIL)
         return self._study.ask()
 
-    def tell(self, observations: Observations, outcome: Outcome) -> None:
+    def tell(self, observations: Observations, value: ConfigurationValue) -> None:
         """Tells the base sampler a resolved configuration's loss at its pick, once."""
         key = observations.configuration
         if key in self._told:
             return
         self._told.add(key)
         item = observations.items[0]
-        params = {k: v for k, v in item.params.items() if k != self._param_name}
+        params = others_of(item.params, self._param_name)
         asked = self._asked.pop(observations.leader, None)
         # Where everything diverged there is no loss; pruned tells TPE that it is a bad place.
-        diverged = not math.isfinite(outcome.loss)
+        diverged = not math.isfinite(value.loss)
         if asked is not None and asked.params == params:
             state = TrialState.PRUNED if diverged else TrialState.COMPLETE
             # A grid or brute-force sampler stops its study when it has seen everything.
             try:
-                self._study.tell(asked, None if diverged else outcome.loss, state=state)
+                self._study.tell(asked, None if diverged else value.loss, state=state)
             except RuntimeError:
                 self.exhausted = True
             return
         if asked is not None:
             with contextlib.suppress(RuntimeError):
                 self._study.tell(asked, state=TrialState.FAIL)
-        known = {k: v for k, v in item.distributions.items() if k != self._param_name}
+        known = others_of(item.distributions, self._param_name)
         self._study.add_trial(
             optuna.trial.create_trial(
                 params=params,
                 distributions=known,
-                value=None if diverged else outcome.loss,
+                value=None if diverged else value.loss,
                 state=TrialState.PRUNED if diverged else TrialState.COMPLETE,
             )
         )

@@ -6,10 +6,12 @@ import math
 from typing import TYPE_CHECKING
 
 from optuna.pruners import BasePruner
-from optuna.study import StudyDirection
 
 from optuna_lrss._method.divergence import runaway_limit
-from optuna_lrss._study.history import baseline_of
+from optuna_lrss._study.known import baseline_for
+from optuna_lrss._study.trials import baseline_of
+from optuna_lrss._study.trials import own_baseline
+from optuna_lrss._study.trials import sign_of
 
 
 if TYPE_CHECKING:
@@ -42,9 +44,11 @@ class LRStepPruner(BasePruner):
         """
         if not trial.intermediate_values:
             return False
-        sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
-        report = sign * trial.intermediate_values[max(trial.intermediate_values)]
+        report = (
+            sign_of(study.direction) * trial.intermediate_values[max(trial.intermediate_values)]
+        )
         if not math.isfinite(report):
             return True
-        baseline = baseline_of(study, trial)
+        own = own_baseline(trial, study.direction)
+        baseline = baseline_for(own, baseline_of(study))
         return baseline is not None and report > runaway_limit(baseline)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,12 @@ from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 
 from optuna_lrss._method.curve import LRCurve
-from optuna_lrss._study.configurations import outcome_of
-from optuna_lrss._study.history import Observations
+from optuna_lrss._study.arguments import Arguments
+from optuna_lrss._study.curve_search import CurveSearch
+from optuna_lrss._study.curves import Observations
+from optuna_lrss._study.known import Known
+from optuna_lrss._study.moment import Moment
+from optuna_lrss._study.trials import Observation
 
 
 Window = tuple[float, float]
@@ -30,6 +35,59 @@ _NEAR = 0.26
 _PLATEAU = 0.9
 #: An earlier configuration counts from this many trials on.
 _MIN_TRIALS = 5
+#: Configurations after the first are resolved within this many tolerances, enough to compare them.
+_LATER_TOLERANCE = 2.0
+
+
+def search_over(
+    arguments: Arguments,
+    moment: Moment,
+    observations: Observations | None,
+    distribution: FloatDistribution,
+    *,
+    extra: Observation | None = None,
+    params: dict[str, Any] | None = None,
+    full: bool = False,
+) -> CurveSearch:
+    """The search over one curve.
+
+    Configurations after the first are searched around the window of the one most like them and
+    resolved within twice the tolerance: enough to compare them.
+
+    Args:
+        arguments: The sampler's.
+        moment: What the decision sees.
+        observations: The configuration's finished trials; ``None`` before the first.
+        distribution: The whole range of the learning rate.
+        extra: A trial that is being told, not among the observations yet.
+        params: Values of the other parameters, as far as known, while nothing has finished.
+        full: Whether to search as for the first configuration.
+    """
+    known = Known(observations, moment.baseline, extra)
+    window = None if full else _known_window(arguments, moment, observations, params)
+    if window is None:
+        return CurveSearch(arguments.options, known, distribution, arguments.start)
+    tolerance = min(_LATER_TOLERANCE * arguments.options.tolerance, arguments.options.coarse_step)
+    options = replace(arguments.options, tolerance=tolerance)
+    return CurveSearch(options, known, narrowed(known, window, distribution), window)
+
+
+def _known_window(
+    arguments: Arguments,
+    moment: Moment,
+    observations: Observations | None,
+    params: dict[str, Any] | None,
+) -> Window | None:
+    """The window of the earlier configuration most like this one."""
+    if not moment.history.is_nested:
+        return None
+    leader = math.inf
+    if observations is not None:
+        leader = observations.leader
+        if observations.items:
+            params = observations.params(arguments.param_name)
+    earlier = [c for c in moment.history.curves.values() if c.leader < leader]
+    return nearest_window(earlier, params or {}, arguments.param_name, moment.baseline)
 
 
 def nearest_window(
@@ -44,14 +102,16 @@ def nearest_window(
         curves: Earlier configurations.
         params: Values of the parameters except the learning rate.
         param_name: Name of the learning rate.
-        baseline: Loss of the untrained model, if known.
+        baseline: The study's loss of the untrained model, if known.
 
     Returns:
         ``(min_lr, max_lr)``, or ``None`` if no configuration has a window yet.
     """
     best: tuple[float, Window] | None = None
     for curve in curves:
-        window = outcome_of(curve, baseline).window if len(curve.items) >= _MIN_TRIALS else None
+        if len(curve.items) < _MIN_TRIALS:
+            continue
+        window = Known(curve, baseline).value().window
         if window is None:
             continue
         far = _distance(curve, params, param_name)
@@ -80,18 +140,16 @@ def _distance(curve: Observations, params: dict[str, Any], param_name: str) -> f
     return total / len(names) if names else 0.0
 
 
-def narrowed(
-    curve: LRCurve, baseline: float | None, window: Window, distribution: FloatDistribution
-) -> FloatDistribution:
+def narrowed(known: Known, window: Window, distribution: FloatDistribution) -> FloatDistribution:
     """The range to search in, given an earlier window: as wide as this curve turns out to need.
 
     Args:
-        curve: What is known of the configuration.
-        baseline: Its loss without training; without one the lower end stays where it is, since
-            nothing says where the plateau is.
+        known: What is known of the configuration. Without a baseline the lower end stays where it
+            is, since nothing says where the plateau is.
         window: ``(min_lr, max_lr)`` of an earlier configuration.
         distribution: The whole range.
     """
+    curve, baseline = known.curve, known.baseline
     bottom, top = math.log10(distribution.low), math.log10(distribution.high)
     low, high = math.log10(window[0]) - _MARGIN, math.log10(window[1]) + _MARGIN
     if len(curve):

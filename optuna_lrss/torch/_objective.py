@@ -14,11 +14,11 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from optuna_lrss._study.history import BASELINE
-from optuna_lrss._study.history import MOMENTUM
-from optuna_lrss._study.history import STEPS
-from optuna_lrss._study.history import TRIAL
-from optuna_lrss._study.history import repeat_index
+from optuna_lrss._study.keys import BASELINE
+from optuna_lrss._study.keys import MOMENTUM
+from optuna_lrss._study.keys import STEPS
+from optuna_lrss._study.keys import TRIAL
+from optuna_lrss._study.trials import repeat_index
 from optuna_lrss.torch._random import derived_seed
 from optuna_lrss.torch._random import preserved_random_state
 from optuna_lrss.torch._random import seed_everything

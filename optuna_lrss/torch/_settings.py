@@ -12,6 +12,8 @@ from typing import TypedDict
 
 import torch
 
+from optuna_lrss._study.arguments import require_count
+
 
 LossForm = Literal["auto", "output", "model"]
 _LOSS_FORMS = ("auto", "output", "model")
@@ -120,9 +122,3 @@ def read_options(options: Mapping[str, Any]) -> tuple[Settings, SearchSpace, tup
     extra_state = tuple(rest.pop("extra_state", ()))
     snapshots = tuple(rest.pop("snapshots", None) or ())
     return Settings(snapshots=snapshots, **rest), space, extra_state
-
-
-def require_count(name: str, value: object, *, at_least: int = 1) -> None:
-    """Refuses what is not a whole number, or too small."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
-        raise ValueError(f"{name}={value!r} must be a whole number of at least {at_least}.")

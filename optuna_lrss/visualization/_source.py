@@ -16,14 +16,15 @@ from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._method.points import NoWindowError
 from optuna_lrss._result.analysis import LRAnalysis
 from optuna_lrss._result.analysis import analyze
-from optuna_lrss._study.history import STEPS
 from optuna_lrss._study.history import StudyHistory
-from optuna_lrss._study.history import baseline_of
-from optuna_lrss._study.history import configuration_of
+from optuna_lrss._study.keys import STEPS
+from optuna_lrss._study.keys import configuration_of
+from optuna_lrss._study.known import Known
+from optuna_lrss._study.trials import baseline_of
 
 
 if TYPE_CHECKING:
-    from optuna_lrss._study.history import Observations
+    from optuna_lrss._study.curves import Observations
 
 
 _logger = logging.getLogger(__name__)
@@ -126,21 +127,15 @@ def _without_window(
         observations = curves.get(configuration_of(dict(configuration), param_name))
     elif curves:
         observations = max(curves.values(), key=lambda c: len(c.items))
-    baseline = baseline_of(study)
-    if observations is not None and observations.baseline is not None:
-        baseline = observations.baseline
+    known = Known(observations, baseline_of(study))
     steps = study.user_attrs.get(STEPS)
     items = observations.items if observations is not None else []
     return Source(
         result=None,
         reason=reason,
-        curve=(
-            observations.curve(baseline)
-            if observations is not None
-            else LRCurve.from_observations([], [])
-        ),
+        curve=known.curve,
         trials=tuple((o.number, o.lr, o.loss) for o in items),
-        baseline=baseline,
+        baseline=known.baseline,
         param_name=param_name,
         steps=int(steps) if isinstance(steps, (int, float)) else None,
         maximize=study.direction == StudyDirection.MAXIMIZE,

@@ -14,6 +14,8 @@ from optuna.trial import FrozenTrial
 
 from optuna_lrss import LRStepSampler
 from optuna_lrss import analyze
+from optuna_lrss._study.claims import Claim
+from optuna_lrss._study.claims import Claims
 from tests.workers import fleet
 
 
@@ -24,10 +26,16 @@ class Interrupted(LRStepSampler):
         super().__init__(**options)
         self.interruptions: list[Any] = []
 
-    def _claim(self, study: optuna.Study, trial: FrozenTrial, plan: Any, proposal: Any) -> None:
-        if proposal is not None and self.interruptions:
-            self.interruptions.pop()(study)
-        super()._claim(study, trial, plan, proposal)
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        super().before_trial(study, trial)
+        claims = self._workers.of(study).claims
+
+        def write(trial: FrozenTrial, claim: Claim) -> None:
+            if claim.x is not None and self.interruptions:
+                self.interruptions.pop()(study)
+            Claims.write(claims, trial, claim)
+
+        claims.write = write
 
 
 def lr_of(study: optuna.Study) -> tuple[optuna.Trial, float]:

@@ -12,7 +12,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from optuna_lrss import LRStepSampler
-from optuna_lrss._study.history import CLAIM
+from optuna_lrss._study.claims import CLAIM
 from tests.workers import fleet
 
 

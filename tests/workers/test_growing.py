@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 
 from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._study.history import StudyHistory
-from optuna_lrss._study.history import observe
+from optuna_lrss._study.trials import observe
 from tests.workers import fleet
 
 

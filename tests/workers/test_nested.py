@@ -74,7 +74,7 @@ def test_any_base_sampler_may_choose_the_configurations(kind: str) -> None:
 def test_the_base_sampler_sees_one_trial_per_configuration_with_its_value() -> None:
     base = Spy(seed=0)
     study = search(floats, 5, base)
-    inner = next(iter(study.sampler._inner.values()))._study
+    inner = study.sampler._workers.of(study).configurations._study
     told = [t for t in inner.get_trials(deepcopy=False) if t.values is not None]
     counts = per_configuration(study)
     assert len(told) in (len(counts) - 1, len(counts))  # the last one may be told to nobody

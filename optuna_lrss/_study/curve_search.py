@@ -1,0 +1,102 @@
+"""The search over one curve: where the method meets a study, and the only place where it does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from optuna.distributions import FloatDistribution
+
+from optuna_lrss._method.curve import SAME_LR
+from optuna_lrss._method.points import POINT_NAMES
+from optuna_lrss._method.refine import STRATEGIES
+from optuna_lrss._method.refine import Proposal
+from optuna_lrss._method.refine import Search
+from optuna_lrss._method.refine import proposals
+from optuna_lrss._method.refine import repeat_proposal
+from optuna_lrss._study.known import Known
+
+
+#: What ``SearchOptions.strategy`` may be.
+STRATEGY_NAMES = tuple(sorted(STRATEGIES))
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How to search one curve; see LRStepSampler for the arguments."""
+
+    coarse_step: float = 0.5
+    tolerance: float = 0.1
+    points: Collection[str] = POINT_NAMES
+    strategy: str = "frugal"
+    repeats: int = 1
+
+
+class CurveSearch:
+    """Proposals for one curve, over one range.
+
+    Args:
+        options: How to search.
+        known: What is known of the configuration.
+        distribution: Range of the learning rate.
+        start: Interval of learning rates to begin in.
+    """
+
+    def __init__(
+        self,
+        options: SearchOptions,
+        known: Known,
+        distribution: FloatDistribution,
+        start: tuple[float, float] | None = None,
+    ) -> None:
+        self._options = options
+        self._curve = known.tried
+        self._search = Search(
+            x=self._curve.x,
+            loss=self._curve.loss,
+            low=math.log10(distribution.low),
+            high=math.log10(distribution.high),
+            baseline=known.baseline,
+            tolerance=options.tolerance,
+            coarse_step=options.coarse_step,
+            points=options.points,
+            start=None if start is None else (math.log10(start[0]), math.log10(start[1])),
+            noise=known.noise(options.repeats),
+        )
+
+    def proposals(self, pending: Sequence[float] = ()) -> Iterator[Proposal]:
+        """Learning rates to try, the most urgent first; needed repeats before unneeded ones.
+
+        Args:
+            pending: log10 of the learning rates under way.
+        """
+        order = proposals(self._search, pending, strategy=self._options.strategy)
+        under_way = list(pending)
+        for proposal in order:
+            while not proposal.needed and (repeat := self._repeat(under_way)) is not None:
+                under_way.append(repeat.x)
+                yield repeat
+            yield proposal
+
+    def is_resolved(self) -> bool:
+        """Whether every wanted point is known within the tolerance, or as well as noise allows."""
+        if len(self._curve) == 0:
+            return False
+        return not next(self.proposals()).needed
+
+    def needs_more(self, pending: Sequence[float]) -> bool:
+        """Whether a useful learning rate is neither known nor under way."""
+        return next(self.proposals(pending)).needed
+
+    def _repeat(self, pending: Sequence[float]) -> Proposal | None:
+        if self._options.repeats < 2 or len(self._curve) == 0:
+            return None
+        count = self._curve.count.copy()
+        for x in pending:
+            i = int(np.argmin(np.abs(self._curve.x - x)))
+            count[i] += bool(abs(self._curve.x[i] - x) <= SAME_LR)
+        return repeat_proposal(self._search, count, self._options.repeats)

@@ -1,0 +1,278 @@
+"""Finished trials of one configuration as a learning-rate curve.
+
+Trials are grouped by *configuration*, the values of all parameters except the learning rate:
+each configuration has a curve of its own.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from collections.abc import Hashable
+from collections.abc import Iterable
+from typing import Any
+from typing import TypeVar
+
+import numpy as np
+from optuna.trial import TrialState
+
+from optuna_lrss._method.curve import SAME_LR
+from optuna_lrss._method.curve import FloatArray
+from optuna_lrss._method.curve import LRCurve
+from optuna_lrss._method.divergence import divergence_limit
+from optuna_lrss._study.keys import Configuration
+from optuna_lrss._study.keys import others_of
+from optuna_lrss._study.trials import Observation
+
+
+#: Failed trials at one learning rate that count as divergence: by the objective, by a lost worker.
+_FAILURES = 2
+_KILLS = 5
+
+#: Stands beside the values of TrialState for a failed trial whose worker was lost.
+_LOST = -1
+
+#: More new trials than this are sorted into a curve together.
+_MANY = 8
+#: Width of a cell that learning rates are looked up by, in decades.
+_CELL = 1e-6
+
+Key = TypeVar("Key", bound=Hashable)
+Result = TypeVar("Result")
+
+
+class Observations:
+    """The finished trials of one configuration.
+
+    Args:
+        configuration: Its key.
+        leader: Number of the trial that its values come from.
+    """
+
+    def __init__(self, configuration: Configuration, leader: int) -> None:
+        self.configuration = configuration
+        self.leader = leader
+        self.items: list[Observation] = []
+        self._lr: list[float] = []
+        self._loss: list[float] = []
+        self._state: list[int] = []
+        self._last_step: list[int] = []  # of the reports; -1 without any
+        self._horizon = -1  # the last step that a completed trial reported
+        self._all_complete = True
+        self._plain = LRCurve.from_observations([], [])  # of the first _n_plain trials
+        self._n_plain = 0
+        self._foreseen: tuple[int, float, float, LRCurve] | None = None  # size, lr, loss, curve
+        self._baseline: float | None = None
+        self._cells: dict[int, list[float]] = {}  # decades of trials with a loss, by cell
+        self._curves: dict[tuple[float | None, bool], LRCurve] = {}
+        self._cache: dict[Any, Any] = {}
+
+    def add(self, observation: Observation) -> None:
+        """Takes one more finished trial in."""
+        self.items.append(observation)
+        self._lr.append(observation.lr)
+        self._loss.append(observation.loss)
+        self._state.append(_LOST if observation.killed else observation.state.value)
+        self._last_step.append(max(observation.reports, default=-1))
+        if observation.state != TrialState.FAIL:
+            x = math.log10(observation.lr)
+            self._cells.setdefault(round(x / _CELL), []).append(x)
+        if observation.state == TrialState.COMPLETE:
+            self._horizon = max(self._horizon, self._last_step[-1])
+        self._baseline = observation.baseline if self._baseline is None else self._baseline
+        self._curves.clear()
+        self._all_complete &= observation.state == TrialState.COMPLETE
+
+    def curve(
+        self,
+        baseline: float | None = None,
+        extra: Observation | None = None,
+        *,
+        early: bool = False,
+    ) -> LRCurve:
+        """The curve (cached, since a sampler asks for it in every trial).
+
+        A pruned trial counts as diverged when its last report is beyond the divergence limit
+        (the method page, section 6), else with its last report, if that was made at the horizon.
+        A failed trial counts for nothing; the second failure at one learning rate counts as
+        divergence, so that no search retries for ever. A trial whose worker was killed says
+        nothing about its learning rate: it takes five of those.
+
+        Args:
+            baseline: Loss of the untrained model, if known.
+            extra: An observation to add, of a trial that is being told.
+            early: Whether to keep trials that another pruner stopped before the horizon, with
+                the loss of that earlier step: tried, but no measurement.
+        """
+        key = (baseline, early)
+        if extra is None and key in self._curves:
+            return self._curves[key]
+        if self._all_complete and (extra is None or extra.state == TrialState.COMPLETE):
+            plain = self._plain_curve()
+            if extra is None:
+                return plain
+            ahead = plain.with_observation(extra.lr, extra.loss)
+            self._foreseen = (self._n_plain, extra.lr, extra.loss, ahead)  # likely the next one
+            return ahead
+        lr, loss, state = self._lr, self._loss, self._state
+        last = self._last_step
+        if extra is not None:
+            lr, loss = [*lr, extra.lr], [*loss, extra.loss]
+            state = [*state, _LOST if extra.killed else extra.state.value]
+            last = [*last, max(extra.reports, default=-1)]
+        horizon = -1 if early else self._horizon
+        short = [-1 < step < horizon for step in last] if horizon > 0 else None
+        curve = _to_curve(lr, loss, state, baseline, short)
+        if extra is None:
+            self._curves[key] = curve
+        return curve
+
+    def _plain_curve(self) -> LRCurve:
+        """The curve while all trials are complete; it takes single new ones in as they come."""
+        new = range(self._n_plain, len(self._lr))
+        if len(new) > _MANY:
+            self._plain = LRCurve.from_observations(self._lr, self._loss)
+        else:
+            for i in new:
+                lr, loss = self._lr[i], self._loss[i]
+                if self._foreseen is not None and self._foreseen[:3] == (i, lr, loss):
+                    self._plain = self._foreseen[3]
+                else:
+                    self._plain = self._plain.with_observation(lr, loss)
+        self._n_plain = len(self._lr)
+        return self._plain
+
+    def curve_of_first(self, n: int, baseline: float | None = None) -> LRCurve:
+        """The curve of the first n finished trials."""
+        return _to_curve(self._lr[:n], self._loss[:n], self._state[:n], baseline)
+
+    def count_at(self, x: float) -> int:
+        """How many trials at x decades finished with a loss."""
+        key = round(x / _CELL)
+        near = (n for k in (key - 1, key, key + 1) for n in self._cells.get(k, ()))
+        return sum(abs(n - x) <= SAME_LR for n in near)
+
+    def params(self, param_name: str) -> dict[str, Any]:
+        """Values of the configuration's parameters."""
+        return others_of(self.items[0].params, param_name)
+
+    def cached(self, key: Key, compute: Callable[[Observations, Key], Result]) -> Result:
+        """``compute(self, key)``, kept: for figures of trials that no later trial changes."""
+        if key not in self._cache:
+            self._cache[key] = compute(self, key)
+        result: Result = self._cache[key]
+        return result
+
+    def copy(self) -> Observations:
+        """The same trials, to add others to."""
+        new = copy.copy(self)
+        for name in ("items", "_lr", "_loss", "_state", "_last_step", "_curves", "_cache"):
+            setattr(new, name, getattr(self, name).copy())
+        new._cells = {cell: list(xs) for cell, xs in self._cells.items()}
+        return new
+
+    @property
+    def lowest(self) -> float | None:
+        """The lowest finite loss of a completed trial."""
+        return min(
+            (o.loss for o in self.items if o.state == TrialState.COMPLETE and o.loss < math.inf),
+            default=None,
+        )
+
+    @property
+    def baseline(self) -> float | None:
+        """Baseline that the configuration's own trials carry (``StepObjective.from_factory``)."""
+        return self._baseline
+
+
+def ranked(curves: Iterable[Observations]) -> list[Observations]:
+    """Configurations, the best first, which is the one that ``analyze`` takes by default.
+
+    With three finite losses a curve can have a window: those go before ones that cannot; then
+    the lowest loss; of equals, the one that was opened first.
+    """
+    return sorted(curves, key=_rank)
+
+
+def best_of(curves: Iterable[Observations]) -> Observations | None:
+    """The first of :func:`ranked`; ``None`` where there are no curves."""
+    return min(curves, key=_rank, default=None)
+
+
+def _rank(observations: Observations) -> tuple[bool, float]:
+    lowest = observations.lowest
+    finite = int(observations.curve().finite.sum())
+    return finite < 3, math.inf if lowest is None else lowest
+
+
+def _to_curve(
+    lrs: list[float],
+    losses: list[float],
+    states: list[int],
+    baseline: float | None,
+    early: list[bool] | None = None,
+) -> LRCurve:
+    lr, loss, state = np.asarray(lrs), np.asarray(losses), np.asarray(states)
+    complete, pruned = state == TrialState.COMPLETE.value, state == TrialState.PRUNED.value
+    if baseline is not None and pruned.any():
+        known = loss[complete & np.isfinite(loss)]
+        limit = divergence_limit(baseline, float(known.min()) if known.size else None)
+        loss = np.where(pruned & (loss > limit), np.inf, loss)
+    if early is not None and pruned.any():
+        kept = ~(pruned & np.asarray(early) & np.isfinite(loss))
+        lr, loss, state = lr[kept], loss[kept], state[kept]
+    lost = state == _LOST
+    failed = (state == TrialState.FAIL.value) | lost
+    if failed.any():
+        share = np.where(lost, 1.0 / _KILLS, 1.0 / _FAILURES)
+        given_up = _failed_for_good(lr[failed], share[failed], lr[~failed])
+        lr = np.concatenate([lr[~failed], given_up])
+        loss = np.concatenate([loss[~failed], np.full(given_up.size, np.inf)])
+    return LRCurve.from_observations(lr, loss)
+
+
+def _failed_for_good(failed: FloatArray, share: FloatArray, alive: FloatArray) -> FloatArray:
+    """Learning rates that failed too often (shares sum to 1) and never gave a loss."""
+    order = np.argsort(failed)
+    x, living = np.log10(failed[order]), np.log10(alive)
+    starts = np.flatnonzero(np.diff(x, prepend=-np.inf) > SAME_LR)
+    often = x[starts][np.add.reduceat(share[order], starts) > 1.0 - 1e-9]
+    lost = [t for t in often if not living.size or np.min(np.abs(living - t)) > SAME_LR]
+    return np.asarray(10.0 ** np.asarray(lost), dtype=float)
+
+
+def snapshot_steps(observations: Observations) -> list[int]:
+    """Steps that at least three trials have reported a loss at, ascending."""
+    counts: dict[int, int] = {}
+    for observation in observations.items:
+        for step in observation.reports:
+            counts[step] = counts.get(step, 0) + 1
+    return sorted(step for step, count in counts.items() if count >= 3)
+
+
+def at_step(observations: Observations, step: int) -> Observations:
+    """The same trials with the losses that they reported at one step.
+
+    A trial that diverged before that step counts as diverged; one that never reported there is
+    left out.
+
+    Raises:
+        ValueError: If no trial has a report at ``step``.
+    """
+    known = snapshot_steps(observations)
+    if not any(step in o.reports for o in observations.items):
+        raise ValueError(
+            f"step={step!r} was never reported; reported steps: {known}. Let the objective call "
+            "trial.report(loss, step) there, or pass snapshots=... to StepObjective."
+        )
+    view = Observations(observations.configuration, observations.leader)
+    for o in observations.items:
+        if step in o.reports:
+            loss = o.reports[step] if math.isfinite(o.reports[step]) else math.inf
+            view.add(o._replace(loss=loss, state=TrialState.COMPLETE))
+        elif o.loss == math.inf or o.state == TrialState.PRUNED:
+            view.add(o._replace(loss=math.inf, state=TrialState.COMPLETE))
+        elif o.state == TrialState.FAIL:
+            view.add(o)
+    return view

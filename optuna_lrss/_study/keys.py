@@ -1,0 +1,30 @@
+"""Names of what is stored in a study, and the key that its trials are grouped by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+#: Study user attributes that StepObjective writes, and that an own objective may write.
+BASELINE = "lrss:baseline"
+STEPS = "lrss:steps"
+MOMENTUM = "lrss:momentum"
+#: Trial user attribute of StepObjective: {"steps", "diverged"[, "stderr"][, "baseline"]}.
+TRIAL = "lrss:trial"
+
+Configuration = tuple[tuple[str, Any], ...]
+
+
+def others_of(params: dict[str, Any], param_name: str) -> dict[str, Any]:
+    """Values of all parameters except the learning rate."""
+    return {k: v for k, v in params.items() if k != param_name}
+
+
+def configuration_of(params: dict[str, Any], param_name: str) -> Configuration:
+    """Values of all parameters except the learning rate, as a hashable key.
+
+    Floats are rounded to 12 digits, so that a database with other precision does not split a
+    configuration.
+    """
+    items = sorted(others_of(params, param_name).items())
+    return tuple((k, float(f"{v:.12g}") if isinstance(v, float) else v) for k, v in items)
