@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from optuna_lrss._method.curve import LRCurve
-from optuna_lrss._method.refine import Proposal
-from optuna_lrss._method.refine import Search
-from optuna_lrss._method.refine import proposals
+from optuna_lrss._method.search import Proposal
+from optuna_lrss._method.search import Search
+from optuna_lrss._method.search import proposals
 
 
 #: More than any search here needs; one that takes more has not ended.

@@ -19,10 +19,10 @@ from optuna_lrss import NoWindowError
 from optuna_lrss import TooFewPointsError
 from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._method.points import PointsOfInterest
-from optuna_lrss._method.points import momentum_lag
 from optuna_lrss._method.points import plateau_level
 from optuna_lrss._method.points import points_of_interest
-from optuna_lrss._method.points import recommended_lr
+from optuna_lrss._method.recommend import momentum_lag
+from optuna_lrss._method.recommend import recommended_lr
 from tests.curves import CURVES
 from tests.curves import NAMES
 from tests.curves import ArctanFall

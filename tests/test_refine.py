@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._method.points import POINT_NAMES
-from optuna_lrss._method.refine import Search
-from optuna_lrss._method.refine import coarse_grid
-from optuna_lrss._method.refine import is_resolved
-from optuna_lrss._method.refine import proposals
-from optuna_lrss._method.refine import repeat_proposal
+from optuna_lrss._method.search import Search
+from optuna_lrss._method.search import is_resolved
+from optuna_lrss._method.search import proposals
+from optuna_lrss._method.search import repeat_proposal
+from optuna_lrss._method.search.paper import coarse_grid
 from tests.curves import CURVES
 from tests.curves import NAMES
 from tests.curves import Curve
@@ -127,6 +127,23 @@ def test_the_coarse_grid_has_equal_steps_and_both_ends(
     np.testing.assert_allclose(grid, np.linspace(low, high, n), atol=1e-12)
     order = [p.x for p in itertools.islice(proposals(search, strategy="paper"), n)]
     np.testing.assert_allclose(sorted(order), grid, atol=1e-12)
+
+
+@pytest.mark.parametrize("curve", CURVES[:2], ids=NAMES[:2])
+def test_a_start_leaves_the_papers_search_as_it_is(curve: Curve) -> None:
+    middle = 0.5 * (curve.low + curve.high)
+    known = [
+        run_search(
+            curve.loss,
+            curve.low,
+            curve.high,
+            strategy="paper",
+            baseline=curve.baseline,
+            start=start,
+        )[0]
+        for start in (None, (middle - 1.0, middle + 0.5))
+    ]
+    np.testing.assert_array_equal(known[0].x, known[1].x)
 
 
 def test_a_tolerance_of_a_tenth_ends_with_gaps_of_a_sixteenth() -> None:

@@ -21,7 +21,7 @@ from optuna_lrss._method.fit import CurveFit
 from optuna_lrss._method.points import NoWindowError
 from optuna_lrss._method.points import TooFewPointsError
 from optuna_lrss._method.points import points_of_interest
-from optuna_lrss._method.points import recommended_lr
+from optuna_lrss._method.recommend import recommended_lr
 from optuna_lrss._result.diagnostics import Diagnostic
 from optuna_lrss._result.diagnostics import Facts
 from optuna_lrss._result.diagnostics import diagnose

@@ -25,8 +25,8 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from optuna_lrss._method.curve import SAME_LR
-from optuna_lrss._method.refine import STRATEGIES
-from optuna_lrss._method.refine import Proposal
+from optuna_lrss._method.search import STRATEGIES
+from optuna_lrss._method.search import Proposal
 from optuna_lrss._study.arguments import checked_distribution
 from optuna_lrss._study.arguments import checked_points
 from optuna_lrss._study.arguments import checked_start

@@ -16,10 +16,10 @@ from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._method.points import POINT_NAMES
 from optuna_lrss._method.points import NoWindowError
 from optuna_lrss._method.points import points_of_interest
-from optuna_lrss._method.refine import Proposal
-from optuna_lrss._method.refine import Search
-from optuna_lrss._method.refine import proposals
-from optuna_lrss._method.refine import repeat_proposal
+from optuna_lrss._method.search import Proposal
+from optuna_lrss._method.search import Search
+from optuna_lrss._method.search import proposals
+from optuna_lrss._method.search import repeat_proposal
 from optuna_lrss._study.history import Observation
 from optuna_lrss._study.history import Observations
 

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from optuna_lrss._method.curve import FloatArray
-from optuna_lrss._method.fit import CAP
 from optuna_lrss._method.fit import STEP
-from optuna_lrss._method.points import flank_curvature
+from optuna_lrss._method.knee import flank_curvature
+from optuna_lrss._method.levels import WALL
 from optuna_lrss.visualization import _plotly
 from optuna_lrss.visualization._source import Source
 from optuna_lrss.visualization._source import read
@@ -102,7 +102,7 @@ def _get_lr_curvature_info(source: Source) -> _LRCurvatureInfo:
         return info
     scale = 1.0 if result.normalize else result.baseline - result.lowest
     fit = result.fit
-    value = np.where(fit.value < CAP, fit.value, np.nan)
+    value = np.where(fit.value < WALL, fit.value, np.nan)
     slope = np.gradient(value, fit.x)
     near = fit.x <= math.log10(result.max_lr) + _BEYOND
     # Where the flank ends its remainder stops short, a kink that says nothing about the curve.
@@ -119,7 +119,7 @@ def _get_lr_curvature_info(source: Source) -> _LRCurvatureInfo:
         lr=rounded((10.0**fit.x).tolist()),
         rows=[_row(label, y, fit.x, near, result, names) for label, y, names in rows],
         trials=[
-            (float(lr), float(y)) for lr, y in zip(result.curve.lr, yn, strict=True) if y < CAP
+            (float(lr), float(y)) for lr, y in zip(result.curve.lr, yn, strict=True) if y < WALL
         ],
         window=(result.min_lr, result.max_lr),
     )

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from optuna_lrss._method.curve import FloatArray
-from optuna_lrss._method.fit import CAP
+from optuna_lrss._method.levels import WALL
 from optuna_lrss.visualization import _plotly
 from optuna_lrss.visualization._source import Source
 from optuna_lrss.visualization._source import read
@@ -36,7 +36,7 @@ _THIN = 4
 _HEADROOM = 0.5
 _MARGIN = 0.06
 #: The model levels off at its cap, where a loss has diverged: that part is not drawn.
-_NEAR_CAP = 0.98 * CAP
+_NEAR_CAP = 0.98 * WALL
 
 
 class _Point(NamedTuple):
