@@ -21,6 +21,13 @@ def search_of(curve: LRCurve, low: float, high: float, **options: Any) -> Search
     return Search(x=curve.x, loss=curve.loss, low=low, high=high, **options)
 
 
+def is_resolved(search: Search, *, strategy: str = "frugal") -> bool:
+    """Whether every wanted point of interest is known within the tolerance."""
+    if search.x.size == 0:
+        return False
+    return not next(proposals(search, strategy=strategy)).needed
+
+
 def run_search(
     loss: Callable[[float], float],
     low: float,

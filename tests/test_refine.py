@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._method.points import POINT_NAMES
 from optuna_lrss._method.search import Search
-from optuna_lrss._method.search import is_resolved
 from optuna_lrss._method.search import proposals
 from optuna_lrss._method.search import repeat_proposal
 from optuna_lrss._method.search.paper import coarse_grid
 from tests.curves import CURVES
 from tests.curves import NAMES
 from tests.curves import Curve
+from tests.searching import is_resolved
 from tests.searching import run_search
 from tests.searching import search_of
 

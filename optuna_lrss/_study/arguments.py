@@ -13,7 +13,7 @@ from optuna_lrss._method.points import POINT_NAMES
 
 
 if TYPE_CHECKING:
-    from optuna_lrss._result.analysis import LRAnalysis
+    from optuna_lrss._result.lr_analysis import LRAnalysis
 
 
 def checked_distribution(name: str, distribution: BaseDistribution) -> FloatDistribution:

@@ -12,8 +12,8 @@ import numpy as np
 from optuna.study import Study
 
 from optuna_lrss._method.points import NoWindowError
-from optuna_lrss._result.analysis import LRAnalysis
 from optuna_lrss._result.analysis import analyze
+from optuna_lrss._result.lr_analysis import LRAnalysis
 from optuna_lrss._study.history import StudyHistory
 from optuna_lrss.visualization import _plotly
 from optuna_lrss.visualization._lr_curve import model
@@ -91,8 +91,7 @@ def _results(
     name = "lr" if param_name is None else param_name
     results: list[LRAnalysis] = []
     curves = StudyHistory(name).refresh(study_or_result).curves.values()
-    ranked = sorted(curves, key=lambda c: np.inf if c.lowest is None else c.lowest)
-    for observations in ranked:
+    for observations in sorted(curves, key=lambda curve: curve.rank):
         if len(results) == MOST:
             break
         configuration: Mapping[str, Any] = dict(observations.configuration)

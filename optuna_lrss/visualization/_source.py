@@ -14,8 +14,8 @@ from optuna.study import StudyDirection
 
 from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._method.points import NoWindowError
-from optuna_lrss._result.analysis import LRAnalysis
 from optuna_lrss._result.analysis import analyze
+from optuna_lrss._result.lr_analysis import LRAnalysis
 from optuna_lrss._study.history import STEPS
 from optuna_lrss._study.history import StudyHistory
 from optuna_lrss._study.history import baseline_of

@@ -44,7 +44,6 @@ __all__ = [
     "STRATEGIES",
     "Proposal",
     "Search",
-    "is_resolved",
     "proposals",
     "repeat_proposal",
 ]
@@ -78,10 +77,3 @@ def proposals(
             taken = np.append(taken, x)
             yield Proposal.at_once(x, "coarse")
     yield from by_urgency(search, chosen, taken)
-
-
-def is_resolved(search: Search, *, strategy: str = "frugal") -> bool:
-    """Whether every wanted point of interest is known within the tolerance."""
-    if search.x.size == 0:
-        return False
-    return not next(proposals(search, strategy=strategy)).needed

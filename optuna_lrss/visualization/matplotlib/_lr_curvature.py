@@ -20,7 +20,7 @@ from optuna_lrss.visualization.matplotlib import _axes
 if TYPE_CHECKING:
     from optuna.study import Study
 
-    from optuna_lrss._result.analysis import LRAnalysis
+    from optuna_lrss._result.lr_analysis import LRAnalysis
 
 
 def plot_lr_curvature(
