@@ -22,6 +22,7 @@ from optuna_lrss.visualization._style import GREY
 from optuna_lrss.visualization._style import POINTS
 from optuna_lrss.visualization._style import rounded
 from optuna_lrss.visualization._style import short
+from optuna_lrss.visualization._style import window_label
 
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def _get_lr_curvature_info(source: Source) -> _LRCurvatureInfo:
     rows = zip(labels, (value, slope, curvature), _READ_OFF, strict=True)
     yn = (result.curve.loss - result.lowest) / (result.baseline - result.lowest)
     return info._replace(
-        subtitle=f"window {short(result.min_lr)} to {short(result.max_lr)}",
+        subtitle=window_label(result.min_lr, result.max_lr),
         lr=rounded((10.0**fit.x).tolist()),
         rows=[_row(label, y, fit.x, near, result, names) for label, y, names in rows],
         trials=[
@@ -174,8 +175,7 @@ def _get_lr_curvature_plot(info: _LRCurvatureInfo) -> Figure:
         figure.update_layout(
             {f"yaxis{i}": {"title": {"text": row.label}, "range": list(row.value_range)}}
         )
-    if info.window is not None:
-        _plotly.window(figure, *info.window)
+    _plotly.window(figure, info.window)
     figure.update_layout(height=600)
     return figure
 
@@ -199,6 +199,6 @@ def _mark(go: Any, name: str, lr: float, value: float) -> Any:
         mode="lines+markers",
         line={"color": style.color, "dash": style.dash, "width": 1.2},
         marker={"color": style.color, "symbol": style.symbol, "size": 11},
-        name=f"{style.label} {short(lr)}",
+        name=style.at(lr),
         hovertemplate=f"{style.label}<br>learning rate {short(lr)}<extra></extra>",
     )
