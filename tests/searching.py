@@ -10,6 +10,7 @@ from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._method.search import Proposal
 from optuna_lrss._method.search import Search
 from optuna_lrss._method.search import proposals
+from tests.curves import Curve
 
 
 #: More than any search here needs; one that takes more has not ended.
@@ -58,3 +59,8 @@ def run_search(
     raise AssertionError(
         f"not resolved after {ENDLESS} trials: log10(lr)={sorted(map(math.log10, lrs))}"
     )
+
+
+def search_curve(curve: Curve, **options: Any) -> tuple[LRCurve, list[list[Proposal]]]:
+    """:func:`run_search` over a curve's own range, from its own baseline."""
+    return run_search(curve.loss, curve.low, curve.high, **{"baseline": curve.baseline, **options})

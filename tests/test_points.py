@@ -27,7 +27,7 @@ from tests.curves import CURVES
 from tests.curves import NAMES
 from tests.curves import ArctanFall
 from tests.curves import Curve
-from tests.searching import run_search
+from tests.searching import search_curve
 
 
 POINTS = ("min_lr", "max_lr", "half_loss", "steepest", "midpoint")
@@ -67,14 +67,7 @@ def _form_error(curve: Curve) -> float:
 def test_every_point_of_a_searched_curve_is_within_the_tolerance(
     curve: Curve, strategy: str, tolerance: float
 ) -> None:
-    known, _ = run_search(
-        curve.loss,
-        curve.low,
-        curve.high,
-        strategy=strategy,
-        tolerance=tolerance,
-        baseline=curve.baseline,
-    )
+    known, _ = search_curve(curve, strategy=strategy, tolerance=tolerance)
     errors = _errors(points_of_interest(known, curve.baseline), curve)
     assert max(errors.values()) <= max(tolerance, _form_error(curve)), errors
 
