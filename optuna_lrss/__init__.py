@@ -6,9 +6,9 @@ from optuna_lrss._method.points import AllDivergedError
 from optuna_lrss._method.points import NothingLearnsError
 from optuna_lrss._method.points import NoWindowError
 from optuna_lrss._method.points import TooFewPointsError
-from optuna_lrss._result.analysis import LRAnalysis
 from optuna_lrss._result.analysis import analyze
-from optuna_lrss._result.diagnostics import Diagnostic
+from optuna_lrss._result.data import Diagnostic
+from optuna_lrss._result.lr_analysis import LRAnalysis
 from optuna_lrss._result.table import ConfigurationRow
 from optuna_lrss._result.table import ConfigurationTable
 from optuna_lrss._result.table import configurations

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import optuna
 
-from optuna_lrss._result.analysis import LRAnalysis
 from optuna_lrss._result.analysis import analyze
+from optuna_lrss._result.lr_analysis import LRAnalysis
 from optuna_lrss._study.pruner import LRStepPruner
 from optuna_lrss._study.sampler import LRStepSampler
 

@@ -28,8 +28,8 @@ from urllib.parse import urlsplit
 import optuna
 
 from optuna_lrss._method.points import NoWindowError
-from optuna_lrss._result.analysis import LRAnalysis
 from optuna_lrss._result.analysis import analyze as analyze_study
+from optuna_lrss._result.lr_analysis import LRAnalysis
 
 
 try:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from optuna.trial import Trial
     from plotly.graph_objects import Figure
 
-    from optuna_lrss._result.analysis import LRAnalysis
+    from optuna_lrss._result.lr_analysis import LRAnalysis
 
 
 #: Id of the figure. The dashboard answers 500 to ids with a colon.

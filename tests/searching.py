@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from optuna_lrss._method.curve import LRCurve
-from optuna_lrss._method.refine import Proposal
-from optuna_lrss._method.refine import Search
-from optuna_lrss._method.refine import proposals
+from optuna_lrss._method.search import Proposal
+from optuna_lrss._method.search import Search
+from optuna_lrss._method.search import proposals
+from tests.curves import Curve
 
 
 #: More than any search here needs; one that takes more has not ended.
@@ -19,6 +20,13 @@ ENDLESS = 200
 def search_of(curve: LRCurve, low: float, high: float, **options: Any) -> Search:
     """What a strategy is given; low and high in decades."""
     return Search(x=curve.x, loss=curve.loss, low=low, high=high, **options)
+
+
+def is_resolved(search: Search, *, strategy: str = "frugal") -> bool:
+    """Whether every wanted point of interest is known within the tolerance."""
+    if search.x.size == 0:
+        return False
+    return not next(proposals(search, strategy=strategy)).needed
 
 
 def run_search(
@@ -51,3 +59,8 @@ def run_search(
     raise AssertionError(
         f"not resolved after {ENDLESS} trials: log10(lr)={sorted(map(math.log10, lrs))}"
     )
+
+
+def search_curve(curve: Curve, **options: Any) -> tuple[LRCurve, list[list[Proposal]]]:
+    """:func:`run_search` over a curve's own range, from its own baseline."""
+    return run_search(curve.loss, curve.low, curve.high, **{"baseline": curve.baseline, **options})

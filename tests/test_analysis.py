@@ -24,7 +24,7 @@ from optuna_lrss import LRStepSampler
 from optuna_lrss import NothingLearnsError
 from optuna_lrss import TooFewPointsError
 from optuna_lrss import analyze
-from optuna_lrss._method.points import momentum_lag
+from optuna_lrss._method.recommend import momentum_lag
 from optuna_lrss._result import diagnostics
 from tests.curves import CURVES
 from tests.curves import NAMES

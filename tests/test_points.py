@@ -19,15 +19,15 @@ from optuna_lrss import NoWindowError
 from optuna_lrss import TooFewPointsError
 from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._method.points import PointsOfInterest
-from optuna_lrss._method.points import momentum_lag
 from optuna_lrss._method.points import plateau_level
 from optuna_lrss._method.points import points_of_interest
-from optuna_lrss._method.points import recommended_lr
+from optuna_lrss._method.recommend import momentum_lag
+from optuna_lrss._method.recommend import recommended_lr
 from tests.curves import CURVES
 from tests.curves import NAMES
 from tests.curves import ArctanFall
 from tests.curves import Curve
-from tests.searching import run_search
+from tests.searching import search_curve
 
 
 POINTS = ("min_lr", "max_lr", "half_loss", "steepest", "midpoint")
@@ -67,14 +67,7 @@ def _form_error(curve: Curve) -> float:
 def test_every_point_of_a_searched_curve_is_within_the_tolerance(
     curve: Curve, strategy: str, tolerance: float
 ) -> None:
-    known, _ = run_search(
-        curve.loss,
-        curve.low,
-        curve.high,
-        strategy=strategy,
-        tolerance=tolerance,
-        baseline=curve.baseline,
-    )
+    known, _ = search_curve(curve, strategy=strategy, tolerance=tolerance)
     errors = _errors(points_of_interest(known, curve.baseline), curve)
     assert max(errors.values()) <= max(tolerance, _form_error(curve)), errors
 

@@ -14,15 +14,16 @@ from hypothesis import strategies as st
 
 from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._method.points import POINT_NAMES
-from optuna_lrss._method.refine import Search
-from optuna_lrss._method.refine import coarse_grid
-from optuna_lrss._method.refine import is_resolved
-from optuna_lrss._method.refine import proposals
-from optuna_lrss._method.refine import repeat_proposal
+from optuna_lrss._method.search import Search
+from optuna_lrss._method.search import proposals
+from optuna_lrss._method.search import repeat_proposal
+from optuna_lrss._method.search.paper import coarse_grid
 from tests.curves import CURVES
 from tests.curves import NAMES
 from tests.curves import Curve
+from tests.searching import is_resolved
 from tests.searching import run_search
+from tests.searching import search_curve
 from tests.searching import search_of
 
 
@@ -101,14 +102,7 @@ class PaperSearch:
 @pytest.mark.parametrize("curve", CURVES, ids=NAMES)
 @pytest.mark.parametrize("tolerance", [0.2, 0.1, 0.05])
 def test_the_papers_strategy_is_the_papers(curve: Curve, tolerance: float) -> None:
-    known, _ = run_search(
-        curve.loss,
-        curve.low,
-        curve.high,
-        strategy="paper",
-        tolerance=tolerance,
-        baseline=curve.baseline,
-    )
+    known, _ = search_curve(curve, strategy="paper", tolerance=tolerance)
     expected = np.round(sorted(PaperSearch(curve, tolerance).known), 6)
     # One learning rate may differ: rounding decides which of two equally wide gaps is split first.
     assert len(set(expected) ^ set(np.round(known.x, 6))) <= 1
@@ -129,11 +123,19 @@ def test_the_coarse_grid_has_equal_steps_and_both_ends(
     np.testing.assert_allclose(sorted(order), grid, atol=1e-12)
 
 
+@pytest.mark.parametrize("curve", CURVES[:2], ids=NAMES[:2])
+def test_a_start_leaves_the_papers_search_as_it_is(curve: Curve) -> None:
+    middle = 0.5 * (curve.low + curve.high)
+    known = [
+        search_curve(curve, strategy="paper", start=start)[0]
+        for start in (None, (middle - 1.0, middle + 0.5))
+    ]
+    np.testing.assert_array_equal(known[0].x, known[1].x)
+
+
 def test_a_tolerance_of_a_tenth_ends_with_gaps_of_a_sixteenth() -> None:
     curve = CURVES[0]
-    known, _ = run_search(
-        curve.loss, curve.low, curve.high, strategy="paper", baseline=curve.baseline
-    )
+    known, _ = search_curve(curve, strategy="paper")
     gaps = set(np.round(np.diff(known.x), 9))
     assert gaps == {0.5, 0.25, 0.125, 0.0625}
 
@@ -145,9 +147,7 @@ def test_frugal_takes_less_than_half_of_the_papers_trials() -> None:
     counts = {s: [] for s in STRATEGIES}
     for curve in CURVES:
         for strategy in STRATEGIES:
-            known, _ = run_search(
-                curve.loss, curve.low, curve.high, strategy=strategy, baseline=curve.baseline
-            )
+            known, _ = search_curve(curve, strategy=strategy)
             counts[strategy].append(len(known))
     shares = np.divide(counts["frugal"], counts["paper"])
     assert np.median(counts["frugal"]) <= 17
@@ -157,9 +157,7 @@ def test_frugal_takes_less_than_half_of_the_papers_trials() -> None:
 
 def test_frugal_leaves_the_dead_ends_alone() -> None:
     curve = Curve("long ends", low=-12.0, high=6.0, limit=2.0)
-    known, _ = run_search(
-        curve.loss, curve.low, curve.high, strategy="frugal", baseline=curve.baseline
-    )
+    known, _ = search_curve(curve, strategy="frugal")
     plateau = known.x < -6.0
     wall = known.x > 1.0
     assert plateau.sum() + wall.sum() <= 7
@@ -171,14 +169,7 @@ def test_frugal_leaves_the_dead_ends_alone() -> None:
 def test_rounds_of_workers_share_the_work(workers: int, strategy: str) -> None:
     n_rounds = []
     for curve in CURVES:
-        known, rounds = run_search(
-            curve.loss,
-            curve.low,
-            curve.high,
-            strategy=strategy,
-            baseline=curve.baseline,
-            workers=workers,
-        )
+        known, rounds = search_curve(curve, strategy=strategy, workers=workers)
         evaluated = [p.x for batch in rounds for p in batch]
         assert len(known) == len(evaluated)  # none twice, else repeats were merged
         n_rounds.append(len(rounds))
@@ -274,9 +265,7 @@ def test_narrow_ranges_are_resolved_and_stay_inside(strategy: str, width: float)
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("curve", CURVES[:6], ids=NAMES[:6])
 def test_resolved_is_when_no_proposal_is_needed(curve: Curve, strategy: str) -> None:
-    known, rounds = run_search(
-        curve.loss, curve.low, curve.high, strategy=strategy, baseline=curve.baseline
-    )
+    known, rounds = search_curve(curve, strategy=strategy)
     search = search_of(known, curve.low, curve.high, baseline=curve.baseline)
     assert is_resolved(search, strategy=strategy)
     later = itertools.islice(proposals(search, strategy=strategy), 50)
@@ -300,14 +289,7 @@ def test_the_lowest_loss_has_neighbours_within_the_tolerance(
 ) -> None:
     slack = {"frugal": 1.25, "paper": 1.0}[strategy]
     for curve in CURVES:
-        known, _ = run_search(
-            curve.loss,
-            curve.low,
-            curve.high,
-            strategy=strategy,
-            tolerance=tolerance,
-            baseline=curve.baseline,
-        )
+        known, _ = search_curve(curve, strategy=strategy, tolerance=tolerance)
         i = int(np.argmin(known.loss))
         gaps = known.x[i] - known.x[i - 1], known.x[i + 1] - known.x[i]
         assert max(gaps) <= slack * tolerance + 1e-6
@@ -318,15 +300,7 @@ def test_fewer_points_need_fewer_trials(strategy: str) -> None:
     curve = CURVES[0]
     counts = {}
     for points in (("max_lr",), POINT_NAMES):
-        known, _ = run_search(
-            curve.loss,
-            curve.low,
-            curve.high,
-            strategy=strategy,
-            baseline=curve.baseline,
-            points=points,
-            tolerance=0.05,
-        )
+        known, _ = search_curve(curve, strategy=strategy, points=points, tolerance=0.05)
         counts[points] = len(known)
         error = known.x[np.argmin(known.loss)] - curve.truth().max_lr
         assert abs(error) <= 0.0625
@@ -360,18 +334,14 @@ def test_a_pending_learning_rate_alone_does_not_resolve() -> None:
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_minimum_at_the_top_is_pursued_to_the_end_of_the_range(strategy: str) -> None:
     curve = Curve("no wall", centre=-0.5, wall=20.0, high=0.3)
-    known, _ = run_search(
-        curve.loss, curve.low, curve.high, strategy=strategy, baseline=curve.baseline
-    )
+    known, _ = search_curve(curve, strategy=strategy)
     assert known.x[np.argmin(known.loss)] == pytest.approx(0.3, abs=1e-9)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_minimum_at_the_bottom_is_pursued_to_the_end_of_the_range(strategy: str) -> None:
     curve = Curve("no plateau", centre=-6.0, wall=-4.5, low=-4.8, high=1.0, steep=0.3)
-    known, _ = run_search(
-        curve.loss, curve.low, curve.high, strategy=strategy, baseline=curve.baseline
-    )
+    known, _ = search_curve(curve, strategy=strategy)
     assert known.x[np.argmin(known.loss)] == pytest.approx(-4.8, abs=0.125)
     assert known.x[0] == pytest.approx(-4.8, abs=1e-9)
 
@@ -403,14 +373,7 @@ def test_a_right_start_saves_trials_and_moves_nothing() -> None:
     for curve in CURVES:
         truth = curve.truth()
         runs = [
-            run_search(
-                curve.loss,
-                curve.low,
-                curve.high,
-                strategy="frugal",
-                baseline=curve.baseline,
-                start=start,
-            )
+            search_curve(curve, strategy="frugal", start=start)
             for start in (None, (truth.min_lr, truth.max_lr))
         ]
         counts.append([len(known) for known, _ in runs])
@@ -430,13 +393,8 @@ def test_a_start_is_where_the_search_begins() -> None:
 def test_a_wrong_start_is_left_behind(off: float) -> None:
     curve = CURVES[0]
     truth = curve.truth()
-    known, _ = run_search(
-        curve.loss,
-        curve.low,
-        curve.high,
-        strategy="frugal",
-        baseline=curve.baseline,
-        start=(truth.min_lr + off, truth.max_lr + off),
+    known, _ = search_curve(
+        curve, strategy="frugal", start=(truth.min_lr + off, truth.max_lr + off)
     )
     assert known.x[np.argmin(known.loss)] == pytest.approx(truth.max_lr, abs=0.125)
     assert len(known) <= 30
@@ -492,15 +450,7 @@ def test_noise_ends_the_refinement_early() -> None:
     curve = CURVES[0]
     nearest, counts = [], []
     for noise in (0.0, 0.05, 0.2):
-        known, _ = run_search(
-            curve.loss,
-            curve.low,
-            curve.high,
-            strategy="frugal",
-            baseline=curve.baseline,
-            tolerance=0.03,
-            noise=noise,
-        )
+        known, _ = search_curve(curve, strategy="frugal", tolerance=0.03, noise=noise)
         nearest.append(float(np.diff(known.x).min()))
         counts.append(len(known))
         assert nearest[-1] >= 0.25 * math.sqrt(noise) - 1e-9

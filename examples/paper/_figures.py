@@ -16,7 +16,7 @@ from examples.paper._config import PAPER_EXPERIMENTS
 from examples.paper._results import Results
 from optuna_lrss import LRAnalysis
 from optuna_lrss._method.fit import STEP
-from optuna_lrss._method.points import flank_curvature
+from optuna_lrss._method.knee import flank_curvature
 
 
 #: The paper's colours of its methods 1, 2, 3 (section 5); ``recommended`` is ours.

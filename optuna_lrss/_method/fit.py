@@ -19,12 +19,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from optuna_lrss._method.curve import FloatArray
+from optuna_lrss._method.levels import WALL
+from optuna_lrss._method.levels import before_half
 
 
 #: Spacing of the evaluation grid, in decades.
 STEP = 0.005
-#: Normalised losses are cut off here: how far a diverging loss got says nothing about the window.
-CAP = 1.5
 #: Residuals below this (share of the loss drop) are the form's error, not noise.
 FORM_ERROR = 0.004
 #: Bounds of the form: least width in decades, largest |ln(asymmetry)|.
@@ -77,23 +77,23 @@ def fit_curve(
             ``None`` estimates it from the residuals.
 
     Returns:
-        The model over ``[x[0], x[-1]]``, the part beyond the last finite loss set to ``CAP``.
+        The model over ``[x[0], x[-1]]``, the part beyond the last finite loss set to ``WALL``.
     """
-    y = np.minimum(yn, CAP)
+    y = np.minimum(yn, WALL)
     assumed = max(0.01 if noise is None else noise, FORM_ERROR)
     form = _fit_form(x, y, np.sqrt(weight) / assumed)
-    known = yn < CAP
+    known = yn < WALL
     if noise is None:
-        residual = y[known] - np.minimum(_form(form, x[known]), CAP)
+        residual = y[known] - np.minimum(_form(form, x[known]), WALL)
         noise = _noise_of(x[known], residual * np.sqrt(weight[known]))
         form = _fit_form(x, y, np.sqrt(weight) / max(noise, FORM_ERROR))
     grid = np.linspace(x[0], x[-1], max(int(np.ceil((x[-1] - x[0]) / STEP)), 2) + 1)
-    residual = y[known] - np.minimum(_form(form, x[known]), CAP)
-    value = np.minimum(_form(form, grid), CAP) + _remainder(
+    residual = y[known] - np.minimum(_form(form, x[known]), WALL)
+    value = np.minimum(_form(form, grid), WALL) + _remainder(
         x[known], residual, weight[known], noise, grid, bandwidth=0.35 * noise**0.25
     )
     last = x[np.isfinite(yn)][-1]
-    value = np.where(grid <= last + STEP, value, np.maximum(value, CAP))
+    value = np.where(grid <= last + STEP, value, np.maximum(value, WALL))
     end = _flank_end(x, y)
     flank = _flank(x[:end], y[:end], weight[:end], noise, form, grid)
     return CurveFit(grid, value, flank, float(x[end - 1]), noise)
@@ -181,8 +181,8 @@ def _fit_form(x: FloatArray, y: FloatArray, scale: FloatArray) -> FloatArray:
         steps = np.minimum((x - p[4]) / np.exp(p[5]), 20.0)
         high = np.exp(steps)
         jacobian = np.concatenate([jacobian, [-high / np.exp(p[5]), -high * steps]])
-        jacobian = np.where(value + high < CAP, jacobian, 0.0)
-        return _soft_l1((np.minimum(value + high, CAP) - y) * scale, jacobian * scale)
+        jacobian = np.where(value + high < WALL, jacobian, 0.0)
+        return _soft_l1((np.minimum(value + high, WALL) - y) * scale, jacobian * scale)
 
     starts = [[1.0, half, np.log(w), a, wall, np.log(0.15)] for w, a in _STARTS]
     return _best_fit(cost, starts, (centre, width), [0, 2, 3, 4, 5])
@@ -265,8 +265,8 @@ def _best_fit(
 def _landmarks(x: FloatArray, y: FloatArray) -> tuple[float, float]:
     """Where the fall crosses one half, and the first high loss right of the minimum."""
     lowest = int(np.argmin(y))
-    above = np.flatnonzero(y[:lowest] >= 0.5)
-    half = 0.5 * (x[above[-1]] + x[above[-1] + 1]) if above.size else x[0]
+    left = before_half(y, lowest)
+    half = x[0] if left is None else 0.5 * (x[left] + x[left + 1])
     high = np.flatnonzero((np.arange(x.size) > lowest) & (y > 0.7))
     return float(half), float(x[high[0]] if high.size else x[-1] + 0.7)
 

@@ -1,4 +1,8 @@
-"""The points of interest of a curve, in the paper's order (sections 3.1, 3.2)."""
+"""The points of interest of a curve, in the paper's order (sections 3.1, 3.2).
+
+Idea: fit the model of the curve once, then read every point off it: the minimum, the half-loss
+crossing, the knee, the steepest slope. Cost: one fit, two where there is noise; some milliseconds.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +14,17 @@ from optuna_lrss._method.curve import FloatArray
 from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._method.fit import CurveFit
 from optuna_lrss._method.fit import fit_curve
+from optuna_lrss._method.knee import knee_of_fit
+from optuna_lrss._method.levels import HALF
+from optuna_lrss._method.levels import PLATEAU
+from optuna_lrss._method.levels import QUIET
+from optuna_lrss._method.levels import before_half
 
 
 #: The points that a search can be asked to pin down; ``midpoint`` follows from the first two.
 POINT_NAMES = ("min_lr", "max_lr", "half_loss", "steepest")
-#: Width of the Gaussian that ``recommended`` smooths the curve with, in decades.
-SMOOTHING = 0.2
-#: Below this noise (share of the loss drop) measured losses are taken at their word.
-_QUIET = 0.002
-#: Loss drops of fewer noise deviations than this are taken for noise.
+#: Loss drops of fewer noise deviations than this are taken for noise: the lowest of a few dozen
+#: losses of pure noise lies two to three deviations below their mean.
 _DROP_OVER_NOISE = 4.0
 
 
@@ -96,12 +102,10 @@ def points_of_interest(
     # Step 1: max_lr, the minimum of the curve.
     at_max = _minimum(curve, fit, baseline - lowest)
     # Step 2: half of the possible loss reduction, first met going left from max_lr.
-    above = np.flatnonzero(fit.value[:at_max] >= 0.5)
-    at_half = _crossing(fit.x, fit.value, int(above[-1])) if above.size else float(fit.x[0])
+    left = before_half(fit.value, at_max)
+    at_half = float(fit.x[0]) if left is None else _crossing(fit.x, fit.value, left)
     # Step 3: min_lr, the knee: least curvature at or left of the half-loss point (footnote 1).
-    curvature = flank_curvature(fit, 1.0 if normalize else baseline - lowest)
-    left = fit.x <= at_half
-    at_knee = float(fit.x[left][np.argmin(curvature[left])])
+    at_knee = knee_of_fit(fit, at_half, 1.0 if normalize else baseline - lowest)
     # Step 6 (method 3): the most negative slope between the left end and max_lr.
     slope = np.gradient(fit.value, fit.x)[: at_max + 1]
     at_steepest = float(fit.x[int(np.argmin(slope))])
@@ -117,96 +121,6 @@ def points_of_interest(
     )
 
 
-def flank_curvature(fit: CurveFit, scale: float = 1.0) -> FloatArray:
-    """Signed curvature k = y'' / (1 + y'^2)^(3/2) of the left flank (paper, equation 1).
-
-    Args:
-        fit: The model of the curve.
-        scale: Factor from normalised to the wanted loss; 1 keeps the normalised loss.
-
-    Returns:
-        Curvature on ``fit.x``, shape ``(g,)``, with x in decades.
-    """
-    slope = np.gradient(fit.flank * scale, fit.x)
-    bend = np.gradient(slope, fit.x)
-    with np.errstate(over="ignore"):
-        return np.asarray(bend / np.hypot(1.0, slope) ** 3)
-
-
-def recommended_lr(
-    curve: LRCurve,
-    baseline: float,
-    lowest: float,
-    *,
-    steps: int,
-    momentum: float = 0.0,
-    min_lr: float | None = None,
-) -> float:
-    """The smoothed midpoint with the momentum lag (the method page, section 7).
-
-    The losses are capped at ``baseline + (baseline - lowest)``, a diverged trial counts as that
-    cap, and the curve is smoothed with a Gaussian of 0.2 decades before the log-midpoint of its
-    window is taken: distance from the cliff then counts, not only the lowest point. The result
-    is multiplied by :func:`momentum_lag`.
-
-    Args:
-        curve: The known losses, at least one of them finite.
-        baseline: Loss of the untrained model.
-        lowest: Lowest loss of the curve, below ``baseline``.
-        steps: Horizon of the short trials.
-        momentum: Heavy-ball beta of SGD; 0 for plain SGD and for Adam.
-        min_lr: The knee of the curve as measured. Smoothing moves a knee to the left by about
-            its width; one that lies further left is a wiggle of the plateau and not considered.
-
-    Returns:
-        A learning rate.
-    """
-    from scipy.ndimage import gaussian_filter1d  # here, since it takes 0.1 s to import
-
-    step = 0.02
-    with np.errstate(over="ignore"):
-        yn = np.minimum((curve.loss - lowest) / (baseline - lowest), 2.0)
-    pad = 5.0 * SMOOTHING  # the ends continue level, as far as the Gaussian reaches
-    grid = np.arange(curve.x[0] - pad, curve.x[-1] + pad + step, step)
-    smooth = gaussian_filter1d(np.interp(grid, curve.x, yn), SMOOTHING / step, mode="nearest")
-    known = (grid >= curve.x[0] - step / 2) & (grid <= curve.x[-1] + step / 2)
-    grid, smooth = grid[known], smooth[known]
-    at_max = int(np.argmin(smooth))
-    yn = (smooth - smooth[at_max]) / max(1.0 - smooth[at_max], 1e-12)
-    above = np.flatnonzero(yn[: at_max + 1] >= 0.5)
-    at_half = int(above[-1]) if above.size else 0
-    slope = np.gradient(yn, grid)
-    curvature = np.gradient(slope, grid) / (1.0 + slope**2) ** 1.5
-    from_x = -np.inf if min_lr is None else np.log10(min_lr) - 2.0 * SMOOTHING
-    first = min(int(np.searchsorted(grid, from_x)), at_half)
-    at_knee = first + int(np.argmin(curvature[first : at_half + 1]))
-    midpoint = 10.0 ** float(0.5 * (grid[at_knee] + grid[at_max]))
-    return float(midpoint * momentum_lag(momentum, steps))
-
-
-def momentum_lag(momentum: float, steps: int) -> float:
-    """Share of its steady step that heavy-ball momentum delivers in a short trial, on average.
-
-    ``c = 1 - beta (1 - beta^n) / (n (1 - beta))``: in n steps the velocity is still building up,
-    so a short trial tolerates a learning rate 1/c too high for a long training.
-
-    Args:
-        momentum: beta, in [0, 1).
-        steps: n, at least 1.
-
-    Returns:
-        c, in (0, 1]; 1 without momentum.
-
-    Raises:
-        ValueError: If ``momentum`` or ``steps`` is out of range.
-    """
-    if not 0.0 <= momentum < 1.0:
-        raise ValueError(f"momentum={momentum!r} must lie in [0, 1): it is SGD's heavy-ball beta.")
-    if steps < 1:
-        raise ValueError(f"steps={steps!r} must be at least 1: the optimizer steps of a trial.")
-    return 1.0 - momentum * (1.0 - momentum**steps) / (steps * (1.0 - momentum))
-
-
 def plateau_level(curve: LRCurve) -> float:
     """The loss on the lowest plateau, which stands in for a missing baseline.
 
@@ -216,7 +130,7 @@ def plateau_level(curve: LRCurve) -> float:
     loss = curve.loss[curve.finite]
     lowest = int(np.argmin(loss))
     first, drop = loss[0], loss[0] - loss[lowest]
-    level = np.abs(loss[: lowest + 1] - first) < 0.03 * drop
+    level = np.abs(loss[: lowest + 1] - first) < (1.0 - PLATEAU) * drop
     end = int(np.argmin(level)) if not level.all() else level.size
     return float(np.mean(loss[: max(end, 1)]))
 
@@ -242,7 +156,7 @@ def _fitted(curve: LRCurve, baseline: float) -> tuple[CurveFit, float]:
     _require_drop(curve, baseline, lowest, 0.0 if noise is None else noise)
     fit = _fit_normalised(curve, baseline, lowest, noise)
     _require_drop(curve, baseline, lowest, fit.noise * (baseline - lowest))
-    if fit.noise > _QUIET:
+    if fit.noise > QUIET:
         # The lowest of noisy losses is too low by about the noise: start over from the model's.
         lowest += float(fit.value.min()) * (baseline - lowest)
         fit = _fit_normalised(curve, baseline, lowest, noise)
@@ -294,5 +208,5 @@ def _minimum(curve: LRCurve, fit: CurveFit, drop: float) -> int:
 
 def _crossing(x: FloatArray, value: FloatArray, i: int) -> float:
     """Where the line from grid point i to i + 1 crosses one half."""
-    share = (value[i] - 0.5) / (value[i] - value[i + 1])
+    share = (value[i] - HALF) / (value[i] - value[i + 1])
     return float(x[i] + share * (x[i + 1] - x[i]))

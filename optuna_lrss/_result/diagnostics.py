@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from optuna.trial import TrialState
@@ -13,11 +13,9 @@ from optuna.trial import TrialState
 from optuna_lrss._method.curve import FloatArray
 from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._method.curve import holds
-
-
-if TYPE_CHECKING:
-    from optuna_lrss._result.analysis import LRAnalysis
-    from optuna_lrss._study.curves import Observations
+from optuna_lrss._result.data import AnalysisData
+from optuna_lrss._result.data import Diagnostic
+from optuna_lrss._study.trials import Observation
 
 
 #: A second minimum counts when it lies this share of the drop above the lowest at most ...
@@ -33,30 +31,20 @@ _DRIFT = 0.5
 _VALIDATION_ERROR = 0.2
 
 
-@dataclass(frozen=True)
-class Diagnostic:
-    """One doubt about an analysis.
-
-    Attributes:
-        code: Its name, as on the troubleshooting page.
-        message: What was seen.
-        remedy: What to change.
-    """
-
-    code: str
-    message: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"{self.message}: {self.remedy}"
-
-
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """What diagnoses look at: the analysis, and what it does not say itself."""
+    """What diagnoses look at: the analysis, and what it does not say itself.
 
-    result: LRAnalysis
-    observations: Observations
+    Attributes:
+        result: What was found.
+        trials: The finished trials behind it.
+        baseline_known: Whether the baseline is the untrained model's own.
+        steps_known: Whether the horizon is.
+        tolerance: How well every point was to be known, in decades.
+    """
+
+    result: AnalysisData
+    trials: Sequence[Observation]
     baseline_known: bool
     steps_known: bool
     tolerance: float
@@ -105,7 +93,7 @@ def _edges(facts: Facts) -> Iterator[Diagnostic]:
         )
 
 
-def _normalised(result: LRAnalysis) -> FloatArray:
+def _normalised(result: AnalysisData) -> FloatArray:
     return np.asarray((result.curve.loss - result.lowest) / (result.baseline - result.lowest))
 
 
@@ -171,7 +159,7 @@ def _drift(facts: Facts) -> Iterator[Diagnostic]:
 
 def _validation(facts: Facts) -> Iterator[Diagnostic]:
     result = facts.result
-    lowest = min(facts.observations.items, key=lambda o: o.loss if o.loss == o.loss else math.inf)
+    lowest = min(facts.trials, key=lambda o: o.loss if o.loss == o.loss else math.inf)
     drop = result.baseline - result.lowest
     if lowest.stderr is not None and lowest.stderr > _VALIDATION_ERROR * drop:
         yield Diagnostic(
@@ -213,7 +201,7 @@ def _baseline(facts: Facts) -> Iterator[Diagnostic]:
 
 
 def _states(facts: Facts) -> Iterator[Diagnostic]:
-    items, curve = facts.observations.items, facts.result.curve
+    items, curve = facts.trials, facts.result.curve
     # A failure that another trial made up for, after Ctrl-C say, is no reason to doubt.
     failed = sum(o.state == TrialState.FAIL and not _measured(curve, o.lr) for o in items)
     if failed:

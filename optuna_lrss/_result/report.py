@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import math
 import textwrap
-from typing import TYPE_CHECKING
 
-
-if TYPE_CHECKING:
-    from optuna_lrss._result.analysis import LRAnalysis
+from optuna_lrss._result.data import AnalysisData
 
 
 _WIDTH = 79
@@ -22,7 +19,7 @@ _MEANING = {
 }
 
 
-def report(result: LRAnalysis) -> str:
+def report(result: AnalysisData) -> str:
     """At most 79 columns: what it cost, the window, the picks, the doubts."""
     lines = [_headline(result), ""]
     width = math.log10(result.max_lr / result.min_lr)
@@ -50,7 +47,7 @@ def report(result: LRAnalysis) -> str:
     return "\n".join(lines)
 
 
-def _headline(result: LRAnalysis) -> str:
+def _headline(result: AnalysisData) -> str:
     cost = f"{result.n_trials} short trials of {result.steps} steps"
     if result.n_steps is not None:
         cost += f" ({result.n_steps} optimizer steps)"

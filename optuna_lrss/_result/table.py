@@ -12,8 +12,8 @@ from typing import overload
 from optuna.study import StudyDirection
 
 from optuna_lrss._method.points import NoWindowError
-from optuna_lrss._result.analysis import PICKS
 from optuna_lrss._result.analysis import analyze
+from optuna_lrss._result.data import PICKS
 from optuna_lrss._study.curves import best_of
 from optuna_lrss._study.history import StudyHistory
 from optuna_lrss._study.known import Known

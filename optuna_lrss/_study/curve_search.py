@@ -13,11 +13,11 @@ from optuna.distributions import FloatDistribution
 
 from optuna_lrss._method.curve import SAME_LR
 from optuna_lrss._method.points import POINT_NAMES
-from optuna_lrss._method.refine import STRATEGIES
-from optuna_lrss._method.refine import Proposal
-from optuna_lrss._method.refine import Search
-from optuna_lrss._method.refine import proposals
-from optuna_lrss._method.refine import repeat_proposal
+from optuna_lrss._method.search import STRATEGIES
+from optuna_lrss._method.search import Proposal
+from optuna_lrss._method.search import Search
+from optuna_lrss._method.search import proposals
+from optuna_lrss._method.search import repeat_proposal
 from optuna_lrss._study.known import Known
 
 

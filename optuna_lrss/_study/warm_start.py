@@ -17,6 +17,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 
 from optuna_lrss._method.curve import LRCurve
+from optuna_lrss._method.levels import NEAR_PLATEAU
 from optuna_lrss._study.arguments import Arguments
 from optuna_lrss._study.curve_search import CurveSearch
 from optuna_lrss._study.curves import Observations
@@ -31,8 +32,6 @@ Window = tuple[float, float]
 _MARGIN = 0.5
 #: The nearest that a point may come to an end of the range before the range grows, in decades.
 _NEAR = 0.26
-#: Normalised loss (1: untrained) at the lower end that leaves no room for a knee beyond it.
-_PLATEAU = 0.9
 #: An earlier configuration counts from this many trials on.
 _MIN_TRIALS = 5
 #: Configurations after the first are resolved within this many tolerances, enough to compare them.
@@ -179,4 +178,4 @@ def _is_open_below(curve: LRCurve, baseline: float | None, lowest: int, low: flo
     if not math.isfinite(curve.loss[0]):
         return True
     share = (curve.loss[0] - curve.loss[lowest]) / (baseline - curve.loss[lowest])
-    return bool(share < _PLATEAU)
+    return bool(share < NEAR_PLATEAU)

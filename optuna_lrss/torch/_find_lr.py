@@ -14,8 +14,8 @@ from torch import nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from optuna_lrss._result.analysis import LRAnalysis
 from optuna_lrss._result.analysis import analyze
+from optuna_lrss._result.lr_analysis import LRAnalysis
 from optuna_lrss._study.pruner import LRStepPruner
 from optuna_lrss._study.sampler import LRStepSampler
 from optuna_lrss.torch._objective import StepObjective

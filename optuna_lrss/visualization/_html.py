@@ -18,7 +18,7 @@ from optuna_lrss.visualization._style import short
 
 
 if TYPE_CHECKING:
-    from optuna_lrss._result.analysis import LRAnalysis
+    from optuna_lrss._result.lr_analysis import LRAnalysis
 
 
 _WIDTH, _HEIGHT = 440, 240

@@ -11,16 +11,20 @@ from typing import NamedTuple
 import numpy as np
 from optuna.study import Study
 
+from optuna_lrss._method.levels import WALL
 from optuna_lrss._method.points import NoWindowError
-from optuna_lrss._result.analysis import LRAnalysis
 from optuna_lrss._result.analysis import analyze
+from optuna_lrss._result.lr_analysis import LRAnalysis
 from optuna_lrss._study.curves import ranked
 from optuna_lrss._study.history import StudyHistory
 from optuna_lrss.visualization import _plotly
+from optuna_lrss.visualization._lr_curve import MARGIN
 from optuna_lrss.visualization._lr_curve import model
 from optuna_lrss.visualization._source import warn_empty
 from optuna_lrss.visualization._style import POINTS
 from optuna_lrss.visualization._style import SERIES
+from optuna_lrss.visualization._style import loss_label
+from optuna_lrss.visualization._style import lr_label
 from optuna_lrss.visualization._style import rounded
 from optuna_lrss.visualization._style import short
 
@@ -105,18 +109,17 @@ def _results(
 
 def _get_lr_configurations_info(results: Sequence[LRAnalysis]) -> _LRConfigurationsInfo:
     best = sorted(results, key=lambda r: r.lowest)[:MOST]
-    top = max((r.baseline + 0.5 * (r.baseline - r.lowest) for r in best), default=1.0)
+    top = max((r.baseline + (WALL - 1.0) * (r.baseline - r.lowest) for r in best), default=1.0)
     low = min((r.lowest for r in best), default=0.0)
     steps = {r.steps for r in best}
-    after = f" after {steps.pop()} steps" if len(steps) == 1 else ""
     name = best[0].param_name if best else "lr"
     return _LRConfigurationsInfo(
         title="Learning-rate curves of the configurations",
         subtitle=f"{len(best)} with the lowest loss" if best else "no viable window",
-        lr_label="learning rate" if name == "lr" else f"learning rate ({name})",
-        loss_label="validation loss" + after,
+        lr_label=lr_label(name),
+        loss_label=loss_label(steps.pop() if len(steps) == 1 else None),
         curves=[_curve(r, top) for r in best],
-        loss_range=(low - 0.06 * (top - low), top),
+        loss_range=(low - MARGIN * (top - low), top),
         reason="" if best else _NOTHING,
     )
 

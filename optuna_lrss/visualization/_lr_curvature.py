@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from optuna_lrss._method.curve import FloatArray
-from optuna_lrss._method.fit import CAP
 from optuna_lrss._method.fit import STEP
-from optuna_lrss._method.points import flank_curvature
+from optuna_lrss._method.knee import flank_curvature
+from optuna_lrss._method.levels import WALL
 from optuna_lrss.visualization import _plotly
 from optuna_lrss.visualization._source import Source
 from optuna_lrss.visualization._source import read
@@ -22,13 +22,14 @@ from optuna_lrss.visualization._style import GREY
 from optuna_lrss.visualization._style import POINTS
 from optuna_lrss.visualization._style import rounded
 from optuna_lrss.visualization._style import short
+from optuna_lrss.visualization._style import window_label
 
 
 if TYPE_CHECKING:
     from optuna.study import Study
     from plotly.graph_objects import Figure
 
-    from optuna_lrss._result.analysis import LRAnalysis
+    from optuna_lrss._result.lr_analysis import LRAnalysis
 
 
 #: How far right of max_lr slopes still set the range of their axis, in decades: beyond, the
@@ -102,7 +103,7 @@ def _get_lr_curvature_info(source: Source) -> _LRCurvatureInfo:
         return info
     scale = 1.0 if result.normalize else result.baseline - result.lowest
     fit = result.fit
-    value = np.where(fit.value < CAP, fit.value, np.nan)
+    value = np.where(fit.value < WALL, fit.value, np.nan)
     slope = np.gradient(value, fit.x)
     near = fit.x <= math.log10(result.max_lr) + _BEYOND
     # Where the flank ends its remainder stops short, a kink that says nothing about the curve.
@@ -115,11 +116,11 @@ def _get_lr_curvature_info(source: Source) -> _LRCurvatureInfo:
     rows = zip(labels, (value, slope, curvature), _READ_OFF, strict=True)
     yn = (result.curve.loss - result.lowest) / (result.baseline - result.lowest)
     return info._replace(
-        subtitle=f"window {short(result.min_lr)} to {short(result.max_lr)}",
+        subtitle=window_label(result.min_lr, result.max_lr),
         lr=rounded((10.0**fit.x).tolist()),
         rows=[_row(label, y, fit.x, near, result, names) for label, y, names in rows],
         trials=[
-            (float(lr), float(y)) for lr, y in zip(result.curve.lr, yn, strict=True) if y < CAP
+            (float(lr), float(y)) for lr, y in zip(result.curve.lr, yn, strict=True) if y < WALL
         ],
         window=(result.min_lr, result.max_lr),
     )
@@ -174,8 +175,7 @@ def _get_lr_curvature_plot(info: _LRCurvatureInfo) -> Figure:
         figure.update_layout(
             {f"yaxis{i}": {"title": {"text": row.label}, "range": list(row.value_range)}}
         )
-    if info.window is not None:
-        _plotly.window(figure, *info.window)
+    _plotly.window(figure, info.window)
     figure.update_layout(height=600)
     return figure
 
@@ -199,6 +199,6 @@ def _mark(go: Any, name: str, lr: float, value: float) -> Any:
         mode="lines+markers",
         line={"color": style.color, "dash": style.dash, "width": 1.2},
         marker={"color": style.color, "symbol": style.symbol, "size": 11},
-        name=f"{style.label} {short(lr)}",
+        name=style.at(lr),
         hovertemplate=f"{style.label}<br>learning rate {short(lr)}<extra></extra>",
     )

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from optuna_lrss._method.curve import FloatArray
-from optuna_lrss._method.fit import CAP
+from optuna_lrss._method.levels import WALL
 from optuna_lrss.visualization import _plotly
 from optuna_lrss.visualization._source import Source
 from optuna_lrss.visualization._source import read
@@ -19,24 +19,27 @@ from optuna_lrss.visualization._source import warn_empty
 from optuna_lrss.visualization._style import GREY
 from optuna_lrss.visualization._style import PICKS
 from optuna_lrss.visualization._style import POINTS
+from optuna_lrss.visualization._style import TRIALS
 from optuna_lrss.visualization._style import rounded
 from optuna_lrss.visualization._style import short
+from optuna_lrss.visualization._style import window_label
 
 
 if TYPE_CHECKING:
     from optuna.study import Study
     from plotly.graph_objects import Figure
 
-    from optuna_lrss._result.analysis import LRAnalysis
+    from optuna_lrss._result.lr_analysis import LRAnalysis
 
 
 #: Every so manieth point of the model is drawn: it has one per 0.005 decades.
 _THIN = 4
-#: Losses more than this share of the drop above the baseline are pinned to the top edge.
-_HEADROOM = 0.5
-_MARGIN = 0.06
+#: Free space at the edges of the loss axis, as a share of the drop.
+MARGIN = 0.06
+#: Name of the band of one standard deviation.
+BAND = "± noise of one trial"
 #: The model levels off at its cap, where a loss has diverged: that part is not drawn.
-_NEAR_CAP = 0.98 * CAP
+_NEAR_WALL = 0.98 * WALL
 
 
 class _Point(NamedTuple):
@@ -135,7 +138,7 @@ def _subtitle(source: Source) -> str:
     if result is None:
         return "no viable window"
     state = "" if result.resolved else ", not resolved yet"
-    window = f"window {short(result.min_lr)} to {short(result.max_lr)}"
+    window = window_label(result.min_lr, result.max_lr)
     return f"{window}, {result.n_trials} short trials{state}"
 
 
@@ -151,7 +154,7 @@ def _loss_range(source: Source, level: float) -> tuple[float, float]:
     finite = source.curve.loss[source.curve.finite]
     lowest = float(finite.min()) if finite.size else level
     drop = max(level - lowest, 0.05 * abs(level), 1e-12)
-    return min(lowest, level) - _MARGIN * drop, level + _HEADROOM * drop
+    return min(lowest, level) - MARGIN * drop, level + (WALL - 1.0) * drop
 
 
 def _line(source: Source, high: float) -> tuple[list[float], list[float]]:
@@ -169,7 +172,7 @@ def model(result: LRAnalysis, thin: int = _THIN) -> tuple[FloatArray, FloatArray
     """The fitted curve in units of the loss: log10 of learning rates, losses (nan = diverged)."""
     fit = result.fit
     loss = result.lowest + fit.value * (result.baseline - result.lowest)
-    loss = np.where(fit.value < _NEAR_CAP, loss, np.nan)
+    loss = np.where(fit.value < _NEAR_WALL, loss, np.nan)
     return fit.x[::thin], loss[::thin]
 
 
@@ -208,9 +211,8 @@ def _get_lr_curve_plot(info: _LRCurveInfo) -> Figure:
         return figure
     _plotly.lr_axis(figure, info.lr_label)
     low, high = info.loss_range
-    figure.update_yaxes(title_text=info.loss_label, range=[low, high + _MARGIN * (high - low)])
-    if info.window is not None:
-        _plotly.window(figure, *info.window)
+    figure.update_yaxes(title_text=info.loss_label, range=[low, high + MARGIN * (high - low)])
+    _plotly.window(figure, info.window)
     if info.baseline is not None:
         figure.add_hline(info.baseline, line={"color": GREY, "dash": "dot", "width": 1})
         figure.add_annotation(
@@ -247,7 +249,7 @@ def _band(go: Any, info: _LRCurveInfo) -> Any:
         mode="none",
         fillcolor="rgba(128,128,128,0.3)",
         hoverinfo="skip",
-        name="± noise of one trial",
+        name=BAND,
     )
 
 
@@ -255,10 +257,7 @@ def _trials(go: Any, info: _LRCurveInfo) -> list[Any]:
     """Short trials, coloured by order; pinned ones as open triangles at the top edge."""
     numbers = [p.number for p in info.points]
     traces = []
-    for pinned, symbol, name in (
-        (False, "circle", "short trial"),
-        (True, "triangle-up", "beyond"),
-    ):
+    for pinned, style in TRIALS.items():
         points = [p for p in info.points if p.pinned == pinned]
         if not points:
             continue
@@ -267,7 +266,7 @@ def _trials(go: Any, info: _LRCurveInfo) -> list[Any]:
             "cmin": min(numbers),
             "cmax": max(numbers),
             "colorscale": "Cividis",
-            "symbol": symbol,
+            "symbol": style.symbol,
             "size": 9 if pinned else 7,
             "line": {"width": 1, "color": GREY},
             "showscale": not pinned or len(points) == len(numbers),
@@ -285,7 +284,7 @@ def _trials(go: Any, info: _LRCurveInfo) -> list[Any]:
                 mode="markers",
                 marker=marker,
                 cliponaxis=False,
-                name="diverged or beyond" if pinned else name,
+                name=style.label,
                 text=[_hover(p) for p in points],
                 hovertemplate="%{text}<extra></extra>",
             )
@@ -319,7 +318,7 @@ def _mark(go: Any, mark: _Mark) -> Any:
             "thickness": 1.2,
             "width": 4,
         },
-        name=f"{style.label} {short(mark.lr)}",
+        name=style.at(mark.lr),
         hovertemplate=(
             f"{style.label}<br>learning rate {short(mark.lr)}<br>"
             f"known neighbours {short(mark.low)} to {short(mark.high)}<extra></extra>"

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from plotly.graph_objects import Figure
 
-    from optuna_lrss._result.analysis import LRAnalysis
+    from optuna_lrss._result.lr_analysis import LRAnalysis
 
 
+#: Title of the axis of steps.
+STEPS_LABEL = "horizon (optimizer steps)"
 _NO_HORIZONS = (
     "the trials report no losses at several steps: pass snapshots=(5, 10, 20, 40) to "
     "StepObjective, or call trial.report(loss, step) at them"
@@ -95,7 +97,7 @@ def _get_lr_horizons_plot(info: _LRHorizonsInfo) -> Figure:
         _plotly.note(figure, info.reason)
         return figure
     figure.update_xaxes(
-        title_text="horizon (optimizer steps)", type="log", tickvals=info.steps,
+        title_text=STEPS_LABEL, type="log", tickvals=info.steps,
         ticktext=[str(s) for s in info.steps],
     )  # fmt: skip
     figure.update_yaxes(title_text=info.lr_label, type="log", exponentformat="power", dtick=1)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from plotly.graph_objects import Figure
 
-    from optuna_lrss._result.analysis import LRAnalysis
+    from optuna_lrss._result.lr_analysis import LRAnalysis
 
 
 class _Try(NamedTuple):
@@ -105,8 +105,7 @@ def _get_lr_refinement_plot(info: _LRRefinementInfo) -> Figure:
         return figure
     _plotly.lr_axis(figure, info.lr_label)
     figure.update_yaxes(title_text="trial", tickformat="d", zeroline=False)
-    if info.window is not None:
-        _plotly.window(figure, *info.window)
+    _plotly.window(figure, info.window)
     if info.recommended is not None:
         _plotly.vertical(figure, info.recommended, POINTS["recommended"])
     for role, tries in info.tries.items():

@@ -6,7 +6,9 @@ import html
 from typing import TYPE_CHECKING
 from typing import Any
 
+from optuna_lrss.visualization._style import NOTE_WIDTH
 from optuna_lrss.visualization._style import WINDOW_COLOR
+from optuna_lrss.visualization._style import WINDOW_OPACITY
 from optuna_lrss.visualization._style import Style
 from optuna_lrss.visualization._style import wrap
 
@@ -53,7 +55,7 @@ def figure(title: str, subtitle: str = "") -> Figure:
 def note(drawn: Figure, text: str) -> None:
     """A remark in the middle of the plot."""
     drawn.add_annotation(
-        text="<br>".join(html.escape(line) for line in wrap(text, 48)),
+        text="<br>".join(html.escape(line) for line in wrap(text, NOTE_WIDTH)),
         x=0.5, xref="paper", y=0.5, yref="paper", showarrow=False, align="left",
         bordercolor="#808080", borderwidth=1, borderpad=6, bgcolor="rgba(128,128,128,0.15)",
     )  # fmt: skip
@@ -75,11 +77,14 @@ def lr_axis(drawn: Figure, label: str) -> None:
     drawn.update_xaxes(title_text=label, type="log", exponentformat="power", dtick=1)
 
 
-def window(drawn: Figure, low: float, high: float) -> None:
-    """The viable window, shaded over the whole height."""
+def window(drawn: Figure, low_high: tuple[float, float] | None) -> None:
+    """The viable window, where there is one, shaded over the whole height."""
+    if low_high is None:
+        return
+    low, high = low_high
     drawn.add_shape(
         type="rect", x0=low, x1=high, y0=0, y1=1, yref="paper", fillcolor=WINDOW_COLOR,
-        opacity=0.18, line={"width": 0}, layer="below",
+        opacity=WINDOW_OPACITY, line={"width": 0}, layer="below",
     )  # fmt: skip
 
 

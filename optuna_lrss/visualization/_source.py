@@ -14,13 +14,15 @@ from optuna.study import StudyDirection
 
 from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._method.points import NoWindowError
-from optuna_lrss._result.analysis import LRAnalysis
 from optuna_lrss._result.analysis import analyze
+from optuna_lrss._result.lr_analysis import LRAnalysis
 from optuna_lrss._study.history import StudyHistory
 from optuna_lrss._study.keys import STEPS
 from optuna_lrss._study.keys import configuration_of
 from optuna_lrss._study.known import Known
 from optuna_lrss._study.trials import baseline_of
+from optuna_lrss.visualization._style import loss_label
+from optuna_lrss.visualization._style import lr_label
 
 
 if TYPE_CHECKING:
@@ -59,13 +61,13 @@ class Source:
     @property
     def lr_label(self) -> str:
         """Title of the learning-rate axis."""
-        return "learning rate" if self.param_name == "lr" else f"learning rate ({self.param_name})"
+        return lr_label(self.param_name)
 
     @property
     def loss_label(self) -> str:
         """Title of the loss axis."""
         loss = "negative objective value" if self.maximize else "validation loss"
-        return loss if self.steps is None else f"{loss} after {self.steps} steps"
+        return loss_label(self.steps, loss)
 
 
 def read(

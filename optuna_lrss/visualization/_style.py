@@ -20,9 +20,16 @@ class Style(NamedTuple):
     linestyle: str | tuple[int, tuple[int, ...]]
     marker: str
 
+    def at(self, lr: float) -> str:
+        """The label with its learning rate, for a legend."""
+        return f"{self.label} {short(lr)}"
+
 
 GREY = "#808080"
 WINDOW_COLOR = "#3b82c4"
+WINDOW_OPACITY = 0.18
+#: Longest line of a remark, in characters: so much fits into a plot 450 px wide.
+NOTE_WIDTH = 48
 
 #: Picks and window edges.
 POINTS: dict[str, Style] = {
@@ -34,6 +41,12 @@ POINTS: dict[str, Style] = {
     "max_lr": Style("max_lr", WINDOW_COLOR, "longdash", "triangle-left", (0, (8, 3)), "<"),
 }
 PICKS = ("recommended", "midpoint", "half_loss", "steepest")
+
+#: Short trials: those that are drawn where they are, and those pinned to the top edge.
+TRIALS: dict[bool, Style] = {
+    False: Style("short trial", GREY, "solid", "circle", "-", "o"),
+    True: Style("diverged or beyond", GREY, "solid", "triangle-up", "-", "^"),
+}
 
 #: Why the sampler tried a learning rate.
 ROLES: dict[str, Style] = {
@@ -61,6 +74,26 @@ SERIES: tuple[Style, ...] = tuple(
         ("#c2528b", "dash", "hexagon", "--", "h"),
     )
 )
+
+
+def lr_label(param_name: str) -> str:
+    """Title of the learning-rate axis."""
+    return "learning rate" if param_name == "lr" else f"learning rate ({param_name})"
+
+
+def loss_label(steps: int | None, loss: str = "validation loss") -> str:
+    """Title of the loss axis.
+
+    Args:
+        steps: Horizon of the short trials, if known.
+        loss: What the loss is.
+    """
+    return loss if steps is None else f"{loss} after {steps} steps"
+
+
+def window_label(low: float, high: float) -> str:
+    """The viable window in words."""
+    return f"window {short(low)} to {short(high)}"
 
 
 def short(value: float) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from typing import Any
 
+from optuna_lrss.visualization._style import NOTE_WIDTH
+from optuna_lrss.visualization._style import WINDOW_COLOR
+from optuna_lrss.visualization._style import WINDOW_OPACITY
 from optuna_lrss.visualization._style import Style
 from optuna_lrss.visualization._style import wrap
 
@@ -39,11 +42,24 @@ def axes(title: str, subtitle: str = "", *, rows: int = 1, height: float = 4.8) 
     return ax[:, 0]
 
 
-def legend(ax: Axes) -> None:
-    """The legend below the axes, legible from a width of 450 px on."""
-    handles, _ = ax.get_legend_handles_labels()
+def legend(*axes: Axes) -> None:
+    """One legend below the axes, legible from a width of 450 px on."""
+    handles = [handle for ax in axes for handle in ax.get_legend_handles_labels()[0]]
     if handles:
-        ax.figure.legend(loc="outside lower center", ncols=2, fontsize="small", frameon=False)
+        axes[0].figure.legend(
+            handles=handles, loc="outside lower center", ncols=2, fontsize="small", frameon=False
+        )
+
+
+def window(ax: Axes, low_high: tuple[float, float] | None) -> None:
+    """The viable window, where there is one, shaded over the whole height."""
+    if low_high is not None:
+        ax.axvspan(*low_high, color=WINDOW_COLOR, alpha=WINDOW_OPACITY, lw=0)
+
+
+def vertical(ax: Axes, lr: float, style: Style) -> None:
+    """A line over the whole height at a learning rate."""
+    ax.axvline(lr, color=style.color, ls=style.linestyle, lw=1.4)
 
 
 def note(ax: Axes, text: str) -> None:
@@ -51,7 +67,7 @@ def note(ax: Axes, text: str) -> None:
     ax.text(
         0.5,
         0.5,
-        "\n".join(wrap(text, 48)),
+        "\n".join(wrap(text, NOTE_WIDTH)),
         transform=ax.transAxes,
         ha="center",
         va="center",

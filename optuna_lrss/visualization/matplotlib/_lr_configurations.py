@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from optuna.study import Study
 
-    from optuna_lrss._result.analysis import LRAnalysis
+    from optuna_lrss._result.lr_analysis import LRAnalysis
 
 
 def plot_lr_configurations(
@@ -29,17 +29,11 @@ def plot_lr_configurations(
 ) -> Axes:
     """Plots a curve per configuration, with the recommended learning rate of each.
 
-    See :func:`optuna_lrss.visualization.plot_lr_configurations`.
-
-    Args:
-        study_or_result: A study with other hyperparameters, or the analyses to compare.
-        param_name: Name of the learning rate in a study; default ``"lr"``.
+    See :func:`optuna_lrss.visualization.plot_lr_configurations` for what is drawn, the
+    arguments and the errors.
 
     Returns:
         The axes.
-
-    Raises:
-        ValueError: If ``param_name`` comes with an analysis.
     """
     results = _results(study_or_result, param_name)
     return _get_lr_configurations_axes(_get_lr_configurations_info(results))

@@ -12,15 +12,13 @@ from optuna_lrss.visualization._source import read
 from optuna_lrss.visualization._source import warn_empty
 from optuna_lrss.visualization._style import GREY
 from optuna_lrss.visualization._style import POINTS
-from optuna_lrss.visualization._style import WINDOW_COLOR
-from optuna_lrss.visualization._style import short
 from optuna_lrss.visualization.matplotlib import _axes
 
 
 if TYPE_CHECKING:
     from optuna.study import Study
 
-    from optuna_lrss._result.analysis import LRAnalysis
+    from optuna_lrss._result.lr_analysis import LRAnalysis
 
 
 def plot_lr_curvature(
@@ -31,19 +29,11 @@ def plot_lr_curvature(
 ) -> Any:
     """Plots the curve, its slope and its curvature, and the points that are read off each.
 
-    See :func:`optuna_lrss.visualization.plot_lr_curvature`.
-
-    Args:
-        study_or_result: A study, or an analysis.
-        param_name: Name of the learning rate in a study; default ``"lr"``.
-        configuration: In a study, values of the other parameters; default the best configuration.
+    See :func:`optuna_lrss.visualization.plot_lr_curvature` for what is drawn, the
+    arguments and the errors.
 
     Returns:
         An array of three axes, shape ``(3,)``: curve, slope, curvature.
-
-    Raises:
-        ValueError: If options come with an analysis, or the study has several objectives or no
-            such configuration.
     """
     info = _get_lr_curvature_info(read(study_or_result, param_name, configuration))
     return _get_lr_curvature_axes(info)
@@ -58,8 +48,7 @@ def _get_lr_curvature_axes(info: _LRCurvatureInfo) -> Any:
     axes[0].plot(*zip(*info.trials, strict=True), "o", color=GREY, ms=4, label="short trials")
     for ax, row in zip(axes, info.rows, strict=True):
         ax.plot(info.lr, row.values, "-", color=GREY, lw=1.8)
-        if info.window is not None:
-            ax.axvspan(*info.window, color=WINDOW_COLOR, alpha=0.18, lw=0)
+        _axes.window(ax, info.window)
         for name, lr, value in row.marks:
             style = POINTS[name]
             ax.plot(
@@ -70,14 +59,11 @@ def _get_lr_curvature_axes(info: _LRCurvatureInfo) -> Any:
                 **_axes.outline(style),
                 ls=style.linestyle,
                 ms=8,
-                label=f"{style.label} {short(lr)}",
+                label=style.at(lr),
             )
             for other in axes:
-                other.axvline(lr, color=style.color, ls=style.linestyle, lw=1.2)
+                _axes.vertical(other, lr, style)
         ax.set(xscale="log", ylim=row.value_range, ylabel=row.label.replace("<br>", "\n"))
     axes[-1].set_xlabel(info.lr_label)
-    handles = [h for ax in axes for h in ax.get_legend_handles_labels()[0]]
-    axes[0].figure.legend(
-        handles=handles, loc="outside lower center", ncols=2, fontsize="small", frameon=False
-    )
+    _axes.legend(*axes)
     return axes

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from optuna_lrss.visualization._lr_curve import _MARGIN
+from optuna_lrss.visualization._lr_curve import BAND
+from optuna_lrss.visualization._lr_curve import MARGIN
 from optuna_lrss.visualization._lr_curve import _get_lr_curve_info
 from optuna_lrss.visualization._lr_curve import _LRCurveInfo
 from optuna_lrss.visualization._lr_curve import _Mark
@@ -16,8 +17,7 @@ from optuna_lrss.visualization._source import read
 from optuna_lrss.visualization._source import warn_empty
 from optuna_lrss.visualization._style import GREY
 from optuna_lrss.visualization._style import POINTS
-from optuna_lrss.visualization._style import WINDOW_COLOR
-from optuna_lrss.visualization._style import short
+from optuna_lrss.visualization._style import TRIALS
 from optuna_lrss.visualization.matplotlib import _axes
 
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from optuna.study import Study
 
-    from optuna_lrss._result.analysis import LRAnalysis
+    from optuna_lrss._result.lr_analysis import LRAnalysis
 
 
 def plot_lr_curve(
@@ -36,19 +36,11 @@ def plot_lr_curve(
 ) -> Axes:
     """Plots the losses of the short trials with the viable window and the picks.
 
-    See :func:`optuna_lrss.visualization.plot_lr_curve` for what is drawn and the arguments.
-
-    Args:
-        study_or_result: A study, or an analysis.
-        param_name: Name of the learning rate in a study; default ``"lr"``.
-        configuration: In a study, values of the other parameters; default the best configuration.
+    See :func:`optuna_lrss.visualization.plot_lr_curve` for what is drawn, the
+    arguments and the errors.
 
     Returns:
         The axes.
-
-    Raises:
-        ValueError: If options come with an analysis, or the study has several objectives or no
-            such configuration.
     """
     info = _get_lr_curve_info(read(study_or_result, param_name, configuration))
     return _get_lr_curve_axes(info)
@@ -64,10 +56,9 @@ def _get_lr_curve_axes(info: _LRCurveInfo) -> Axes:
         xscale="log",
         xlabel=info.lr_label,
         ylabel=info.loss_label,
-        ylim=(low, high + _MARGIN * (high - low)),
+        ylim=(low, high + MARGIN * (high - low)),
     )
-    if info.window is not None:
-        ax.axvspan(*info.window, color=WINDOW_COLOR, alpha=0.18, lw=0)
+    _axes.window(ax, info.window)
     if info.baseline is not None:
         ax.axhline(info.baseline, color=GREY, ls=":", lw=1)
         ax.annotate(
@@ -88,7 +79,7 @@ def _draw_line(ax: Axes, info: _LRCurveInfo) -> None:
     lr, loss = (np.asarray(v) for v in info.line)
     if info.noise is not None:
         band = (loss - info.noise, loss + info.noise)
-        ax.fill_between(lr, *band, color=GREY, alpha=0.3, lw=0, label="± noise of one trial")
+        ax.fill_between(lr, *band, color=GREY, alpha=0.3, lw=0, label=BAND)
     ax.plot(lr, loss, "-", color=GREY, lw=1.5, label="curve")
 
 
@@ -96,10 +87,7 @@ def _draw_trials(ax: Axes, info: _LRCurveInfo) -> None:
     numbers = [p.number for p in info.points]
     scale: dict[str, Any] = {"cmap": "cividis", "vmin": min(numbers), "vmax": max(numbers)}
     drawn = None
-    for pinned, marker, name in (
-        (False, "o", "short trial"),
-        (True, "^", "diverged or beyond"),
-    ):
+    for pinned, style in TRIALS.items():
         points = [p for p in info.points if p.pinned == pinned]
         if points:
             drawn = ax.scatter(
@@ -107,11 +95,11 @@ def _draw_trials(ax: Axes, info: _LRCurveInfo) -> None:
                 [p.y for p in points],
                 c=[p.number for p in points],
                 s=45 if pinned else 28,
-                marker=marker,
+                marker=style.marker,
                 edgecolors=GREY,
                 linewidths=0.8,
                 zorder=3,
-                label=name,
+                label=style.label,
                 **scale,
             )
     if drawn is not None and len(numbers) > 1:
@@ -120,7 +108,7 @@ def _draw_trials(ax: Axes, info: _LRCurveInfo) -> None:
 
 def _draw_mark(ax: Axes, mark: _Mark) -> None:
     style = POINTS[mark.name]
-    ax.axvline(mark.lr, color=style.color, ls=style.linestyle, lw=1.4)
+    _axes.vertical(ax, mark.lr, style)
     ax.errorbar(
         mark.lr,
         mark.loss,
@@ -133,5 +121,5 @@ def _draw_mark(ax: Axes, mark: _Mark) -> None:
         elinewidth=1.2,
         capsize=3,
         zorder=4,
-        label=f"{style.label} {short(mark.lr)}",
+        label=style.at(mark.lr),
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from typing import Any
 
+from optuna_lrss.visualization._lr_horizons import STEPS_LABEL
 from optuna_lrss.visualization._lr_horizons import _get_lr_horizons_info
 from optuna_lrss.visualization._lr_horizons import _LRHorizonsInfo
 from optuna_lrss.visualization._source import read
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from optuna.study import Study
 
-    from optuna_lrss._result.analysis import LRAnalysis
+    from optuna_lrss._result.lr_analysis import LRAnalysis
 
 
 def plot_lr_horizons(
@@ -30,19 +31,11 @@ def plot_lr_horizons(
 ) -> Axes:
     """Plots the window and the picks over the number of steps they were measured after.
 
-    See :func:`optuna_lrss.visualization.plot_lr_horizons`.
-
-    Args:
-        study_or_result: A study whose trials report at several steps, or its analysis.
-        param_name: Name of the learning rate in a study; default ``"lr"``.
-        configuration: In a study, values of the other parameters; default the best configuration.
+    See :func:`optuna_lrss.visualization.plot_lr_horizons` for what is drawn, the
+    arguments and the errors.
 
     Returns:
         The axes.
-
-    Raises:
-        ValueError: If options come with an analysis, or the study has several objectives or no
-            such configuration.
     """
     info = _get_lr_horizons_info(read(study_or_result, param_name, configuration))
     return _get_lr_horizons_axes(info)
@@ -54,7 +47,7 @@ def _get_lr_horizons_axes(info: _LRHorizonsInfo) -> Axes:
         warn_empty("plot_lr_horizons", info.reason)
         _axes.note(ax, info.reason)
         return ax  # type: ignore[no-any-return]
-    ax.set(xscale="log", yscale="log", xlabel="horizon (optimizer steps)", ylabel=info.lr_label)
+    ax.set(xscale="log", yscale="log", xlabel=STEPS_LABEL, ylabel=info.lr_label)
     ax.set_xticks(info.steps, labels=[str(s) for s in info.steps])
     ax.set_xticks([], minor=True)
     ax.fill_between(info.steps, *info.window, color=WINDOW_COLOR, alpha=0.2, lw=0, label="window")

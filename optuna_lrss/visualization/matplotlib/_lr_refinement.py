@@ -12,7 +12,6 @@ from optuna_lrss.visualization._source import read
 from optuna_lrss.visualization._source import warn_empty
 from optuna_lrss.visualization._style import POINTS
 from optuna_lrss.visualization._style import ROLES
-from optuna_lrss.visualization._style import WINDOW_COLOR
 from optuna_lrss.visualization.matplotlib import _axes
 
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from optuna.study import Study
 
-    from optuna_lrss._result.analysis import LRAnalysis
+    from optuna_lrss._result.lr_analysis import LRAnalysis
 
 
 def plot_lr_refinement(
@@ -31,19 +30,11 @@ def plot_lr_refinement(
 ) -> Axes:
     """Plots which learning rate was tried when, by what it was tried for.
 
-    See :func:`optuna_lrss.visualization.plot_lr_refinement`.
-
-    Args:
-        study_or_result: A study, or an analysis.
-        param_name: Name of the learning rate in a study; default ``"lr"``.
-        configuration: In a study, values of the other parameters; default the best configuration.
+    See :func:`optuna_lrss.visualization.plot_lr_refinement` for what is drawn, the
+    arguments and the errors.
 
     Returns:
         The axes.
-
-    Raises:
-        ValueError: If options come with an analysis, or the study has several objectives or no
-            such configuration.
     """
     info = _get_lr_refinement_info(read(study_or_result, param_name, configuration))
     return _get_lr_refinement_axes(info)
@@ -56,10 +47,9 @@ def _get_lr_refinement_axes(info: _LRRefinementInfo) -> Axes:
         return ax  # type: ignore[no-any-return]
     ax.set(xscale="log", xlabel=info.lr_label, ylabel="trial")
     ax.yaxis.get_major_locator().set_params(integer=True)
-    if info.window is not None:
-        ax.axvspan(*info.window, color=WINDOW_COLOR, alpha=0.18, lw=0)
+    _axes.window(ax, info.window)
     if info.recommended is not None:
-        ax.axvline(info.recommended, color=POINTS["recommended"].color, lw=1.5)
+        _axes.vertical(ax, info.recommended, POINTS["recommended"])
     for role, tries in info.tries.items():
         style = ROLES[role]
         ax.plot(
