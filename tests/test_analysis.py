@@ -574,6 +574,7 @@ TRIGGERS: dict[str, tuple[Callable[[], optuna.Study], str]] = {
         lambda: _study_of({-3.0: 1.0, -2.75: 0.8, -2.5: 0.6, -2.25: 0.5, -2.0: 0.9, -1.5: 2.0}),
         "lower the lower bound below 1e-07",
     ),
+    "lone-divergence": (lambda: _study_of({**_sampled(), -2.6: INF}), "enqueue_trial"),
     "several-minima": (_two_minima, "repeats=3"),
     "noise": (lambda: _noisy(0.25), "repeats=3"),
     "short-horizon": (lambda: _study_of(_sampled(), momentum=0.99, steps=20), "steps=100"),
@@ -622,6 +623,16 @@ def test_a_failure_that_was_made_up_for_is_no_doubt() -> None:
         optuna.create_trial(params={"lr": 10.0**-3.1}, distributions={"lr": SPACE}, value=2.3)
     )
     assert "failed-trials" not in _codes(analyze(study))
+
+
+def test_the_remedy_of_a_lone_divergence_works() -> None:
+    study = _study_of({**_sampled(), -2.6: INF})
+    doubt = next(d for d in analyze(study).diagnostics if d.code == "lone-divergence")
+    call = re.search(r'enqueue_trial\(\{"lr": (\S+)\}\)', doubt.remedy)
+    assert call is not None
+    study.enqueue_trial({"lr": float(call[1])})
+    study.optimize(lambda t: PLAIN.loss(t.suggest_float("lr", 1e-7, 10, log=True)), n_trials=1)
+    assert "lone-divergence" not in _codes(analyze(study))
 
 
 def test_diagnostics_do_not_come_without_their_cause() -> None:

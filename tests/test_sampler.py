@@ -73,7 +73,10 @@ def test_optimize_stops_by_itself_where_the_pure_search_does(curve: Curve, strat
         curve.loss, curve.low, curve.high, strategy=strategy, baseline=curve.baseline
     )
     assert study.sampler.is_resolved(study)
-    assert distinct(rates(study))
+    # The divergence beside an abrupt wall's lowest loss is evaluated twice, nothing else.
+    once = [t for t in study.trials if t.system_attrs["lrss:claim"]["role"] != "recheck"]
+    assert len(study.trials) - len(once) <= 1
+    assert distinct([t.params["lr"] for t in once])
     if len(study.trials) == len(known):  # noise estimates may end the sampler's search earlier
         assert sorted(rates(study)) == pytest.approx(list(known.lr), rel=1e-9)
     assert len(study.trials) <= 1.3 * len(known) + 1

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+from numpy.typing import NDArray
+
+from optuna_lrss._method.curve import FloatArray
+from optuna_lrss._method.levels import WALL
+
 
 #: How many times the untrained loss's size a loss may rise in the middle of a short trial.
 RUNAWAY = 1000.0
@@ -59,6 +65,28 @@ def runaway_limit(baseline: float, first: float | None = None) -> float:
     """
     first = baseline if first is None else first
     return _above(max(baseline, first), RUNAWAY * max(abs(baseline), abs(first)))
+
+
+def contradicted(loss: FloatArray, baseline: float | None) -> NDArray[np.bool_]:
+    """Which diverged learning rates have a better one on their right.
+
+    Beyond the wall nothing learns, so a learning rate that diverges on its left met an accident
+    (a failed node, a bad batch), or the wall is jagged there.
+
+    Args:
+        loss: Losses at ascending learning rates, ``inf`` where diverged, shape ``(m,)``.
+        baseline: Loss of the untrained model, if known; without it every finite loss is better.
+
+    Returns:
+        Shape ``(m,)``.
+    """
+    finite = np.isfinite(loss)
+    if baseline is not None and finite.any():
+        drop = max(baseline - float(loss[finite].min()), 0.0)
+        finite &= loss <= baseline + (WALL - 1.0) * drop
+    better = np.flatnonzero(finite)
+    last = int(better[-1]) if better.size else -1
+    return ~np.isfinite(loss) & (np.arange(loss.size) < last)
 
 
 def _above(baseline: float, distance: float) -> float:

@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 from optuna_lrss._method.curve import FloatArray
 from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._method.curve import holds
+from optuna_lrss._method.divergence import contradicted
 from optuna_lrss._result.data import AnalysisData
 from optuna_lrss._result.data import Diagnostic
 from optuna_lrss._study.trials import Observation
@@ -54,6 +55,7 @@ def diagnose(facts: Facts) -> tuple[Diagnostic, ...]:
     """All diagnostics of an analysis, the weightiest first."""
     checks = (
         _edges,
+        _lone_divergence,
         _several_minima,
         _noise,
         _momentum,
@@ -95,6 +97,22 @@ def _edges(facts: Facts) -> Iterator[Diagnostic]:
 
 def _normalised(result: AnalysisData) -> FloatArray:
     return np.asarray((result.curve.loss - result.lowest) / (result.baseline - result.lowest))
+
+
+def _lone_divergence(facts: Facts) -> Iterator[Diagnostic]:
+    curve = facts.result.curve
+    lone = curve.lr[contradicted(curve.loss, facts.result.baseline)]
+    if lone.size:
+        rates = ", ".join(f"{lr:.2g}" for lr in lone[:3]) + (", ..." if lone.size > 3 else "")
+        yield Diagnostic(
+            "lone-divergence",
+            f"{lone.size} learning rate{'s' if lone.size > 1 else ''} ({rates}) diverged or "
+            "failed although higher ones learn, which an accident explains better than the "
+            "learning rate does; the picks lean away from there",
+            "look at what happened in these trials and evaluate them again, "
+            f'study.enqueue_trial({{"{facts.result.param_name}": {lone[0]:.17g}}}); a finite loss '
+            "replaces the divergence, and if it comes back, train below it",
+        )
 
 
 def _several_minima(facts: Facts) -> Iterator[Diagnostic]:

@@ -18,6 +18,8 @@ from optuna_lrss._method.search import Proposal
 from optuna_lrss._method.search import Search
 from optuna_lrss._method.search import proposals
 from optuna_lrss._method.search import repeat_proposal
+from optuna_lrss._method.search.recheck import abrupt_wall
+from optuna_lrss._method.search.recheck import lone_divergence
 from optuna_lrss._study.known import Known
 
 
@@ -74,13 +76,21 @@ class CurveSearch:
         Args:
             pending: log10 of the learning rates under way.
         """
-        order = proposals(self._search, pending, strategy=self._options.strategy)
         under_way = list(pending)
-        for proposal in order:
-            while not proposal.needed and (repeat := self._repeat(under_way)) is not None:
-                under_way.append(repeat.x)
-                yield repeat
+        count = self._curve.count
+        while (again := lone_divergence(self._search, count, under_way)) is not None:
+            under_way.append(again.x)
+            yield again
+        for proposal in proposals(self._search, under_way, strategy=self._options.strategy):
+            while not proposal.needed and (again := self._again(under_way)) is not None:
+                under_way.append(again.x)
+                yield again
             yield proposal
+
+    def _again(self, pending: Sequence[float]) -> Proposal | None:
+        """A known learning rate to evaluate once more when all gaps are narrow enough."""
+        wall = abrupt_wall(self._search, self._curve.count, pending)
+        return wall if wall is not None else self._repeat(pending)
 
     def is_resolved(self) -> bool:
         """Whether every wanted point is known within the tolerance, or as well as noise allows."""

@@ -30,8 +30,9 @@ from optuna_lrss._study.trials import Observation
 _FAILURES = 2
 _KILLS = 5
 
-#: Stands beside the values of TrialState for a failed trial whose worker was lost.
-_LOST = -1
+#: Stand beside the values of TrialState: a failed trial whose worker was lost, and a diverged one
+#: whose learning rate was evaluated again and did not diverge.
+_LOST, _REFUTED = -1, -2
 
 #: More new trials than this are sorted into a curve together.
 _MANY = 8
@@ -64,7 +65,7 @@ class Observations:
         self._n_plain = 0
         self._foreseen: tuple[int, float, float, LRCurve] | None = None  # size, lr, loss, curve
         self._baseline: float | None = None
-        self._cells: dict[int, list[float]] = {}  # decades of trials with a loss, by cell
+        self._cells: dict[int, list[tuple[float, int]]] = {}  # trials with a loss: decades, index
         self._curves: dict[tuple[float | None, bool], LRCurve] = {}
         self._cache: dict[Any, Any] = {}
 
@@ -77,12 +78,41 @@ class Observations:
         self._last_step.append(max(observation.reports, default=-1))
         if observation.state != TrialState.FAIL:
             x = math.log10(observation.lr)
-            self._cells.setdefault(round(x / _CELL), []).append(x)
+            self._refute(observation, x)
+            self._cells.setdefault(round(x / _CELL), []).append((x, len(self.items) - 1))
         if observation.state == TrialState.COMPLETE:
             self._horizon = max(self._horizon, self._last_step[-1])
         self._baseline = observation.baseline if self._baseline is None else self._baseline
         self._curves.clear()
         self._all_complete &= observation.state == TrialState.COMPLETE
+
+    def _refute(self, observation: Observation, x: float) -> None:
+        """Takes earlier divergences at x decades back when a later trial has a loss there.
+
+        A learning rate that diverged is evaluated again on the same batches (``repeat_index``
+        counts losses, not divergences), so the later trial's word replaces the earlier one's.
+        """
+        refuted = self._refuted_by(observation, x)
+        for i in refuted:
+            self._state[i] = _REFUTED
+        self._all_complete &= not refuted
+
+    def _refuted_by(self, observation: Observation, x: float) -> list[int]:
+        """Indices of the diverged trials that an observation at x decades takes back."""
+        if not math.isfinite(observation.loss):
+            return []
+        same = self._at(x)
+        return [
+            i
+            for i in same
+            if self._loss[i] == math.inf and self.items[i].number < observation.number
+        ]
+
+    def _at(self, x: float) -> list[int]:
+        """Indices of the trials at x decades that finished with a loss."""
+        key = round(x / _CELL)
+        near = (n for k in (key - 1, key, key + 1) for n in self._cells.get(k, ()))
+        return [i for z, i in near if abs(z - x) <= SAME_LR]
 
     def curve(
         self,
@@ -96,8 +126,9 @@ class Observations:
         A pruned trial counts as diverged when its last report is beyond the divergence limit
         (the method page, section 6), else with its last report, if that was made at the horizon.
         A failed trial counts for nothing; the second failure at one learning rate counts as
-        divergence, so that no search retries for ever. A trial whose worker was killed says
-        nothing about its learning rate: it takes five of those.
+        divergence, and each further one as another, so that no search retries for ever. A trial
+        whose worker was killed says nothing about its learning rate: it takes five of those. A
+        divergence counts no longer when a later trial at the same learning rate has a loss.
 
         Args:
             baseline: Loss of the untrained model, if known.
@@ -108,7 +139,9 @@ class Observations:
         key = (baseline, early)
         if extra is None and key in self._curves:
             return self._curves[key]
-        if self._all_complete and (extra is None or extra.state == TrialState.COMPLETE):
+        refuted = [] if extra is None else self._refuted_by(extra, math.log10(extra.lr))
+        simple = extra is None or (extra.state == TrialState.COMPLETE and not refuted)
+        if self._all_complete and simple:
             plain = self._plain_curve()
             if extra is None:
                 return plain
@@ -119,6 +152,7 @@ class Observations:
         last = self._last_step
         if extra is not None:
             lr, loss = [*lr, extra.lr], [*loss, extra.loss]
+            state = [_REFUTED if i in refuted else s for i, s in enumerate(state)]
             state = [*state, _LOST if extra.killed else extra.state.value]
             last = [*last, max(extra.reports, default=-1)]
         horizon = -1 if early else self._horizon
@@ -149,9 +183,7 @@ class Observations:
 
     def count_at(self, x: float) -> int:
         """How many trials at x decades finished with a loss."""
-        key = round(x / _CELL)
-        near = (n for k in (key - 1, key, key + 1) for n in self._cells.get(k, ()))
-        return sum(abs(n - x) <= SAME_LR for n in near)
+        return len(self._at(x))
 
     def params(self, param_name: str) -> dict[str, Any]:
         """Values of the configuration's parameters."""
@@ -214,6 +246,10 @@ def _to_curve(
     early: list[bool] | None = None,
 ) -> LRCurve:
     lr, loss, state = np.asarray(lrs), np.asarray(losses), np.asarray(states)
+    if early is not None:
+        early = [e for e, s in zip(early, states, strict=True) if s != _REFUTED]
+    stands = state != _REFUTED
+    lr, loss, state = lr[stands], loss[stands], state[stands]
     complete, pruned = state == TrialState.COMPLETE.value, state == TrialState.PRUNED.value
     if baseline is not None and pruned.any():
         known = loss[complete & np.isfinite(loss)]
@@ -233,13 +269,20 @@ def _to_curve(
 
 
 def _failed_for_good(failed: FloatArray, share: FloatArray, alive: FloatArray) -> FloatArray:
-    """Learning rates that failed too often (shares sum to 1) and never gave a loss."""
+    """Learning rates that failed too often (shares sum to 1) and never gave a loss.
+
+    Once for the sum of 1, and once more for each further failure: so often they have diverged.
+    """
     order = np.argsort(failed)
     x, living = np.log10(failed[order]), np.log10(alive)
     starts = np.flatnonzero(np.diff(x, prepend=-np.inf) > SAME_LR)
-    often = x[starts][np.add.reduceat(share[order], starts) > 1.0 - 1e-9]
-    lost = [t for t in often if not living.size or np.min(np.abs(living - t)) > SAME_LR]
-    return np.asarray(10.0 ** np.asarray(lost), dtype=float)
+    times = 1 + np.floor((np.add.reduceat(share[order], starts) - 1.0) * _FAILURES + 1e-9)
+    lost = [
+        (t, int(n))
+        for t, n in zip(x[starts], times, strict=True)
+        if n > 0 and (not living.size or np.min(np.abs(living - t)) > SAME_LR)
+    ]
+    return np.asarray([10.0**t for t, n in lost for _ in range(n)], dtype=float)
 
 
 def snapshot_steps(observations: Observations) -> list[int]:

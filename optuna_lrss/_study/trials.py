@@ -232,7 +232,9 @@ def repeat_index(
         study: The study, where ``trial`` is a FrozenTrial, which does not know it.
 
     Returns:
-        Number of earlier trials with the same parameters that finished with a loss or are running.
+        Number of earlier trials with the same parameters that finished with a finite loss or are
+        running. One that diverged or was pruned does not count: the trial that is to check on it
+        sees the same batches.
 
     Raises:
         ValueError: If the trial has no learning rate yet, or its study is unknown.
@@ -247,12 +249,17 @@ def repeat_index(
         )
     mine = configuration_of(trial.params, param_name)
     x = math.log10(trial.params[param_name])
-    counted = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+    counted = (TrialState.COMPLETE, TrialState.RUNNING)
     earlier = study.get_trials(deepcopy=False, states=counted)
     return sum(
         t.number < trial.number
+        and (t.state == TrialState.RUNNING or _has_loss(t))
         and param_name in t.params
         and abs(math.log10(t.params[param_name]) - x) <= SAME_LR
         and configuration_of(t.params, param_name) == mine
         for t in earlier
     )
+
+
+def _has_loss(trial: FrozenTrial) -> bool:
+    return trial.value is not None and math.isfinite(trial.value)

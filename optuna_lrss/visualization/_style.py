@@ -57,6 +57,7 @@ ROLES: dict[str, Style] = {
     "max_lr": Style("refines max_lr", "#e0433a", "solid", "triangle-left", "-", "<"),
     "noise": Style("measures the noise", "#d07010", "solid", "star", "-", "*"),
     "repeat": Style("repeats", "#d07010", "solid", "diamond", "-", "D"),
+    "recheck": Style("checks a divergence", "#d07010", "solid", "hourglass", "-", "d"),
     "": Style("role not recorded", GREY, "solid", "circle-open", "-", "o"),
 }
 

@@ -13,7 +13,8 @@ gaps        the order that all strategies share
 paper       the paper's strategy: a grid, then midpoints
 frugal      fine beside the points, nothing beyond plateau and divergence wall
 warm_start  the same for a search that was told where to begin
-repeats     which learning rate to evaluate again
+repeats     which learning rate to evaluate again, for noise
+recheck     which diverged learning rate to evaluate again before it is believed
 ==========  ===================================================================
 
 To add a strategy write a module beside ``paper``, which is the shortest, and enter its

@@ -55,8 +55,8 @@ class Proposal(NamedTuple):
         x: log10 of the learning rate.
         urgency: Width of the gap it splits over the gap's target; at most 1 when the search is
             resolved without it.
-        role: Why: "coarse", "noise" or "repeat", or the point of interest whose bracket it
-            narrows.
+        role: Why: "coarse", "noise", "repeat" or "recheck", or the point of interest whose
+            bracket it narrows.
     """
 
     x: float
