@@ -178,7 +178,7 @@ def model(result: LRAnalysis, thin: int = _THIN) -> tuple[FloatArray, FloatArray
 
 def _noise(source: Source) -> float | None:
     result = source.result
-    if result is None or result.curve.count.max() < 2:
+    if result is None or result.curve.repeat_noise is None:
         return None
     return result.noise * (result.baseline - result.lowest)
 
