@@ -45,6 +45,9 @@ _GOOD_FIT = 0.5
 _MAD = 1.4826
 #: Of so many points, or distances of residuals to their neighbours' line, noise is estimated.
 _ENOUGH = 5
+#: Share of neighbouring distances of opposite sign from which on they are noise: 0.73 for normal
+#: noise, whose second differences are correlated by -2/3; a form that fits badly errs in runs.
+_ALTERNATING = 0.5
 #: Degrees of freedom of the noise per such distance: the median of 8 to 40 of them, overlapping as
 #: they are, scatters like a sample variance of a third as many (simulated, normal noise).
 _DEGREES = 1.0 / 3.0
@@ -300,8 +303,8 @@ def _noise_of(x: FloatArray, residual: FloatArray, level: FloatArray) -> float:
 
     A bump that the form does not know leaves smooth residuals, noise leaves rough ones: only the
     roughness counts. Losses on the plateau hardly vary with the learning rate, those of a model
-    that has learned may (fine-tuning): where enough points are past half-loss, the noise there
-    counts if it is larger.
+    that has learned may (fine-tuning): where enough points past half-loss go up and down, the
+    noise there counts if it is larger.
 
     Args:
         x: log10 of learning rates, shape ``(m,)``.
@@ -315,12 +318,12 @@ def _noise_of(x: FloatArray, residual: FloatArray, level: FloatArray) -> float:
         return 0.0
     left = (x[2:] - x[1:-1]) / (x[2:] - x[:-2])
     rough = residual[1:-1] - left * residual[:-2] - (1.0 - left) * residual[2:]
-    rough = np.abs(rough) / np.sqrt(1.0 + left**2 + (1.0 - left) ** 2)
-    noise = _MAD * float(np.median(rough))
-    trained = rough[int(np.argmax(level < HALF)) :]  # beyond the first point past half-loss
-    if trained.size < _ENOUGH:
+    rough = rough / np.sqrt(1.0 + left**2 + (1.0 - left) ** 2)
+    noise = _MAD * float(np.median(np.abs(rough)))
+    learned = rough[int(np.argmax(level < HALF)) :]  # beyond the first point past half-loss
+    if learned.size < _ENOUGH or np.mean(learned[1:] * learned[:-1] < 0.0) < _ALTERNATING:
         return noise
-    return max(noise, _MAD * float(np.median(trained)))
+    return max(noise, _MAD * float(np.median(np.abs(learned))))
 
 
 def _pooled(noise: float, m: int, repeats: RepeatNoise) -> float:
