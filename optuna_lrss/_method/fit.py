@@ -303,8 +303,8 @@ def _noise_of(x: FloatArray, residual: FloatArray, level: FloatArray) -> float:
 
     A bump that the form does not know leaves smooth residuals, noise leaves rough ones: only the
     roughness counts. Losses on the plateau hardly vary with the learning rate, those of a model
-    that has learned may (fine-tuning): where enough points past half-loss go up and down, the
-    noise there counts if it is larger.
+    that has learned may (fine-tuning): where enough points below half-loss go up and down,
+    the noise there counts if it is larger.
 
     Args:
         x: log10 of learning rates, shape ``(m,)``.
@@ -320,7 +320,7 @@ def _noise_of(x: FloatArray, residual: FloatArray, level: FloatArray) -> float:
     rough = residual[1:-1] - left * residual[:-2] - (1.0 - left) * residual[2:]
     rough = rough / np.sqrt(1.0 + left**2 + (1.0 - left) ** 2)
     noise = _MAD * float(np.median(np.abs(rough)))
-    learned = rough[int(np.argmax(level < HALF)) :]  # beyond the first point past half-loss
+    learned = rough[level[1:-1] < HALF]  # not on the wall, where every form errs
     if learned.size < _ENOUGH or np.mean(learned[1:] * learned[:-1] < 0.0) < _ALTERNATING:
         return noise
     return max(noise, _MAD * float(np.median(np.abs(learned))))
