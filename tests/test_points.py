@@ -125,6 +125,50 @@ def test_repeats_measure_the_noise() -> None:
     assert points.noise == pytest.approx(sigma, rel=0.3)
 
 
+def _random_curve(seed: int, sigma: float, size: int = 30) -> tuple[list[float], list[float]]:
+    """Noisy losses at random learning rates of the plain curve."""
+    curve, rng = CURVES[0], np.random.default_rng(seed)
+    lr = 10.0 ** np.sort(rng.uniform(-6.0, 0.3, size))
+    return lr.tolist(), [curve.loss(r) + rng.normal(0.0, sigma * curve.depth) for r in lr]
+
+
+def test_one_copy_of_a_trial_says_nothing_about_the_noise() -> None:
+    for seed in range(8):
+        lr, losses = _random_curve(seed, 0.03)
+        at = int(np.argmin(losses))
+        once = LRCurve.from_observations(lr, losses)
+        copied = LRCurve.from_observations([*lr, lr[at]], [*losses, losses[at]])
+        assert copied.repeat_noise is None
+        one, other = (points_of_interest(c, CURVES[0].baseline) for c in (once, copied))
+        assert _decades(one) == _decades(other)
+        assert one.noise == other.noise
+
+
+def test_two_trials_that_agree_by_chance_do_not_silence_the_noise() -> None:
+    noises = []
+    for seed in range(8):
+        lr, losses = _random_curve(seed, 0.03)
+        known = LRCurve.from_observations([*lr, lr[12]], [*losses, losses[12] * 1.0001])
+        assert known.repeat_degrees == 1
+        noises.append(points_of_interest(known, CURVES[0].baseline).noise)
+    assert np.median(noises) == pytest.approx(0.03, rel=0.5)
+
+
+def _jagged_curve(seed: int, sigma: float) -> LRCurve:
+    """As of a fine-tuning: smooth on the plateau, jagged by ``sigma`` drops once it learns."""
+    rng = np.random.default_rng(seed)
+    x = np.linspace(-7.0, -1.0, 25)
+    learned = 1.0 / (1.0 + np.exp(-(x + 4.6) / 0.2))
+    wall = np.minimum(np.exp((x + 2.6) / 0.4), 3.0)
+    noise = sigma * learned * rng.standard_normal(x.size) + 0.001 * rng.standard_normal(x.size)
+    return LRCurve.from_observations(10.0**x, 0.546 + 0.147 * (1.0 - learned + wall + noise))
+
+
+def test_noise_of_a_jagged_curve_is_that_of_the_model_that_has_learned() -> None:
+    noises = [points_of_interest(_jagged_curve(seed, 0.1), 0.693).noise for seed in range(15)]
+    assert np.median(noises) == pytest.approx(0.1, rel=0.4)
+
+
 # --- The curve itself -------------------------------------------------------------------------
 
 

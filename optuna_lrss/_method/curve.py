@@ -16,6 +16,9 @@ FloatArray = NDArray[np.float64]
 #: Two learning rates closer than this (in decades) are the same learning rate: a rate that went
 #: through ``10 ** x`` and a database comes back within a few units in the last place.
 SAME_LR = 1e-9
+#: Repeats that differ by less than this share of the loss are copies: some units in the last place
+#: of the 32-bit floats that losses are mostly computed in (6e-8 each).
+_COPY = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,14 +108,33 @@ class LRCurve:
         return np.isfinite(self.loss)
 
     @property
+    def independent(self) -> NDArray[np.int64]:
+        """Number of evaluations at each learning rate that are no copies of each other.
+
+        Repeats that agree to the last digits of a 32-bit loss were no repeats: the objective is
+        deterministic, and they say nothing about the noise between learning rates.
+        """
+        return np.where(self._copied, 1, self.count)
+
+    @property
     def repeat_noise(self) -> float | None:
         """Standard deviation of one loss, pooled over repeats; ``None`` without repeats."""
-        repeated = (self.count > 1) & np.isfinite(self.stderr)
+        n = self.independent
+        repeated = (n > 1) & np.isfinite(self.stderr)
         if not repeated.any():
             return None
-        n = self.count[repeated]
+        n = n[repeated]
         variance = self.stderr[repeated] ** 2 * n
         return float(np.sqrt(np.sum(variance * (n - 1)) / np.sum(n - 1)))
+
+    @property
+    def repeat_degrees(self) -> int:
+        """Degrees of freedom of ``repeat_noise``: evaluations less learning rates, of repeats."""
+        return int(np.sum(self.independent[np.isfinite(self.stderr)] - 1))
+
+    @property
+    def _copied(self) -> NDArray[np.bool_]:
+        return (self.count > 1) & (self.stderr <= _COPY * np.abs(self.loss))
 
     def __len__(self) -> int:
         return int(self.lr.size)

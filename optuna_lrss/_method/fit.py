@@ -15,10 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from optuna_lrss._method.curve import FloatArray
+from optuna_lrss._method.levels import HALF
 from optuna_lrss._method.levels import WALL
 from optuna_lrss._method.levels import before_half
 
@@ -39,8 +41,32 @@ _WALL_PRIOR = (0.5, np.log(0.15), 0.8)
 _STARTS = ((0.15, 0.0), (0.35, 0.0), (0.25, -0.8), (0.25, 0.8))
 #: Mean squared residual, in noise deviations, of a fit that needs no other start.
 _GOOD_FIT = 0.5
+#: Median of |a standard normal variable| is 1 over this.
+_MAD = 1.4826
+#: Of so many points, or distances of residuals to their neighbours' line, noise is estimated.
+_ENOUGH = 5
+#: Share of neighbouring distances of opposite sign from which on they are noise: 0.73 for normal
+#: noise, whose second differences are correlated by -2/3; a form that fits badly errs in runs.
+_ALTERNATING = 0.5
+#: Degrees of freedom of the noise per such distance: the median of 8 to 40 of them, overlapping as
+#: they are, scatters like a sample variance of a third as many (simulated, normal noise).
+_DEGREES = 1.0 / 3.0
+#: Noise that the form is first fitted with, where nothing has measured any.
+_FIRST_GUESS = 0.01
 #: Least bandwidth that a curvature is taken with, in decades.
 _LEAST_BANDWIDTH = 0.1
+
+
+class RepeatNoise(NamedTuple):
+    """What repeats say of the noise.
+
+    Attributes:
+        deviation: Standard deviation of one normalised loss.
+        degrees: Degrees of freedom of that estimate, at least 1.
+    """
+
+    deviation: float
+    degrees: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +91,7 @@ class CurveFit:
 
 
 def fit_curve(
-    x: FloatArray, yn: FloatArray, weight: FloatArray, noise: float | None = None
+    x: FloatArray, yn: FloatArray, weight: FloatArray, repeats: RepeatNoise | None = None
 ) -> CurveFit:
     """Fits the model to normalised losses.
 
@@ -73,20 +99,21 @@ def fit_curve(
         x: log10 of learning rates, ascending, shape ``(m,)``, m >= 3.
         yn: Normalised losses, shape ``(m,)``; ``inf`` where diverged. At least 3 are finite.
         weight: Number of repeats behind each loss, shape ``(m,)``.
-        noise: Standard deviation of one normalised loss where repeats have measured it;
-            ``None`` estimates it from the residuals.
+        repeats: The noise that repeats have measured, if any did: it is pooled with what the
+            residuals say.
 
     Returns:
         The model over ``[x[0], x[-1]]``, the part beyond the last finite loss set to ``WALL``.
     """
     y = np.minimum(yn, WALL)
-    assumed = max(0.01 if noise is None else noise, FORM_ERROR)
+    assumed = max(_FIRST_GUESS if repeats is None else repeats.deviation, FORM_ERROR)
     form = _fit_form(x, y, np.sqrt(weight) / assumed)
     known = yn < WALL
-    if noise is None:
-        residual = y[known] - np.minimum(_form(form, x[known]), WALL)
-        noise = _noise_of(x[known], residual * np.sqrt(weight[known]))
-        form = _fit_form(x, y, np.sqrt(weight) / max(noise, FORM_ERROR))
+    level = np.minimum(_form(form, x[known]), WALL)
+    noise = _noise_of(x[known], (y[known] - level) * np.sqrt(weight[known]), level)
+    if repeats is not None:
+        noise = _pooled(noise, int(known.sum()), repeats)
+    form = _fit_form(x, y, np.sqrt(weight) / max(noise, FORM_ERROR))
     grid = np.linspace(x[0], x[-1], max(int(np.ceil((x[-1] - x[0]) / STEP)), 2) + 1)
     residual = y[known] - np.minimum(_form(form, x[known]), WALL)
     value = np.minimum(_form(form, grid), WALL) + _remainder(
@@ -271,18 +298,43 @@ def _landmarks(x: FloatArray, y: FloatArray) -> tuple[float, float]:
     return float(half), float(x[high[0]] if high.size else x[-1] + 0.7)
 
 
-def _noise_of(x: FloatArray, residual: FloatArray) -> float:
+def _noise_of(x: FloatArray, residual: FloatArray, level: FloatArray) -> float:
     """Noise from each residual's distance to the line through its neighbours.
 
     A bump that the form does not know leaves smooth residuals, noise leaves rough ones: only the
-    roughness counts.
+    roughness counts. Losses on the plateau hardly vary with the learning rate, those of a model
+    that has learned may (fine-tuning): where enough points below half-loss go up and down,
+    the noise there counts if it is larger.
+
+    Args:
+        x: log10 of learning rates, shape ``(m,)``.
+        residual: Normalised losses less the form, shape ``(m,)``.
+        level: The form there, shape ``(m,)``.
+
+    Returns:
+        Standard deviation of one normalised loss; 0 for too few points.
     """
-    if x.size < 5:
+    if x.size < _ENOUGH:
         return 0.0
     left = (x[2:] - x[1:-1]) / (x[2:] - x[:-2])
     rough = residual[1:-1] - left * residual[:-2] - (1.0 - left) * residual[2:]
     rough = rough / np.sqrt(1.0 + left**2 + (1.0 - left) ** 2)
-    return float(1.4826 * np.median(np.abs(rough)))
+    noise = _MAD * float(np.median(np.abs(rough)))
+    learned = rough[level[1:-1] < HALF]  # not on the wall, where every form errs
+    if learned.size < _ENOUGH or np.mean(learned[1:] * learned[:-1] < 0.0) < _ALTERNATING:
+        return noise
+    return max(noise, _MAD * float(np.median(np.abs(learned))))
+
+
+def _pooled(noise: float, m: int, repeats: RepeatNoise) -> float:
+    """Noise from the residuals of m losses and from repeats, by their degrees of freedom.
+
+    One repeat alone may agree by chance; many know better than residuals, which hold the form's
+    error too.
+    """
+    degrees = _DEGREES * (m - 2) if m >= _ENOUGH else 0.0
+    square = degrees * noise**2 + repeats.degrees * repeats.deviation**2
+    return float(np.sqrt(square / (degrees + repeats.degrees)))
 
 
 def _signal_share(residual: FloatArray, noise: float) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 from optuna_lrss._method.curve import FloatArray
 from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._method.fit import CurveFit
+from optuna_lrss._method.fit import RepeatNoise
 from optuna_lrss._method.fit import fit_curve
 from optuna_lrss._method.knee import knee_of_fit
 from optuna_lrss._method.levels import HALF
@@ -152,25 +153,23 @@ def _require_points(curve: LRCurve) -> None:
 def _fitted(curve: LRCurve, baseline: float) -> tuple[CurveFit, float]:
     """The model of the curve, and the lowest loss: the model's minimum where there is noise."""
     lowest = float(curve.loss[curve.finite].min())
-    noise = curve.repeat_noise
-    _require_drop(curve, baseline, lowest, 0.0 if noise is None else noise)
-    fit = _fit_normalised(curve, baseline, lowest, noise)
+    _require_drop(curve, baseline, lowest, curve.repeat_noise or 0.0)
+    fit = _fit_normalised(curve, baseline, lowest)
     _require_drop(curve, baseline, lowest, fit.noise * (baseline - lowest))
     if fit.noise > QUIET:
         # The lowest of noisy losses is too low by about the noise: start over from the model's.
         lowest += float(fit.value.min()) * (baseline - lowest)
-        fit = _fit_normalised(curve, baseline, lowest, noise)
+        fit = _fit_normalised(curve, baseline, lowest)
     return fit, lowest
 
 
-def _fit_normalised(
-    curve: LRCurve, baseline: float, lowest: float, noise: float | None
-) -> CurveFit:
+def _fit_normalised(curve: LRCurve, baseline: float, lowest: float) -> CurveFit:
     drop = baseline - lowest
-    share = None if noise is None else noise / drop
+    noise = curve.repeat_noise
+    repeats = None if noise is None else RepeatNoise(noise / drop, curve.repeat_degrees)
     with np.errstate(over="ignore"):  # a loss of 1e300 is as good as diverged
         yn = (curve.loss - lowest) / drop
-    return fit_curve(curve.x, yn, curve.count.astype(float), share)
+    return fit_curve(curve.x, yn, curve.independent.astype(float), repeats)
 
 
 def _require_drop(curve: LRCurve, baseline: float, lowest: float, noise: float) -> None:
@@ -196,7 +195,8 @@ def _minimum(curve: LRCurve, fit: CurveFit, drop: float) -> int:
     ties = np.flatnonzero(loss == loss[lowest])
     if ties.size > 1:
         return int(np.argmin(np.abs(fit.x - curve.x[lowest])))
-    error = fit.noise * np.sqrt(1.0 / curve.count + 1.0 / curve.count[lowest])
+    n = curve.independent
+    error = fit.noise * np.sqrt(1.0 / n + 1.0 / n[lowest])
     with np.errstate(over="ignore"):
         candidates = np.flatnonzero((loss - loss[lowest]) / drop <= 1.5 * error)
     middles = 0.5 * (curve.x[1:] + curve.x[:-1])

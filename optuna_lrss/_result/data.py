@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from dataclasses import field
+from functools import cached_property
 from typing import Any
 
 from optuna_lrss._method.curve import LRCurve
+from optuna_lrss._method.fit import CurveFit
+from optuna_lrss._method.points import points_of_interest
 
 
 #: The picks in the order of the report.
@@ -98,3 +101,8 @@ class AnalysisData:
     def picks(self) -> dict[str, float]:
         """``recommended`` and the paper's three picks, by name."""
         return {name: getattr(self, name) for name in PICKS}
+
+    @cached_property
+    def fit(self) -> CurveFit:
+        """The smooth model that the points were read from, for plots."""
+        return points_of_interest(self.curve, self.baseline, normalize=self.normalize).fit

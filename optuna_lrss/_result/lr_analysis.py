@@ -10,14 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 from typing import Any
 
 from optuna.distributions import FloatDistribution
 
-from optuna_lrss._method.fit import CurveFit
-from optuna_lrss._method.points import points_of_interest
 from optuna_lrss._result import as_json
 from optuna_lrss._result import second_study
 from optuna_lrss._result.data import PICKS
@@ -39,11 +36,6 @@ class LRAnalysis(AnalysisData):
 
     def __str__(self) -> str:
         return report(self)
-
-    @cached_property
-    def fit(self) -> CurveFit:
-        """The smooth model that the points were read from, for plots."""
-        return points_of_interest(self.curve, self.baseline, normalize=self.normalize).fit
 
     def _repr_html_(self) -> str:
         from optuna_lrss.visualization._html import to_html  # loads no plotting library

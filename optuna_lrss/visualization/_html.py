@@ -9,16 +9,16 @@ import html
 import math
 from typing import TYPE_CHECKING
 
-from optuna_lrss.visualization._lr_curve import _get_lr_curve_info
-from optuna_lrss.visualization._lr_curve import _LRCurveInfo
-from optuna_lrss.visualization._source import read
+from optuna_lrss.visualization._lr_curve_info import _get_lr_curve_info
+from optuna_lrss.visualization._lr_curve_info import _LRCurveInfo
+from optuna_lrss.visualization._source import of_result
 from optuna_lrss.visualization._style import POINTS
 from optuna_lrss.visualization._style import WINDOW_COLOR
 from optuna_lrss.visualization._style import short
 
 
 if TYPE_CHECKING:
-    from optuna_lrss._result.lr_analysis import LRAnalysis
+    from optuna_lrss._result.data import AnalysisData
 
 
 _WIDTH, _HEIGHT = 440, 240
@@ -34,7 +34,7 @@ _MEANING = {
 }
 
 
-def to_html(result: LRAnalysis) -> str:
+def to_html(result: AnalysisData) -> str:
     """The curve as inline SVG and the picks as a table, for ``_repr_html_``.
 
     Args:
@@ -43,7 +43,7 @@ def to_html(result: LRAnalysis) -> str:
     Returns:
         An HTML fragment of a few kB.
     """
-    info = _get_lr_curve_info(read(result))
+    info = _get_lr_curve_info(of_result(result))
     head = f"Learning rate {result.param_name!r}: {info.subtitle}"
     if result.configuration:
         head += ", at " + ", ".join(f"{k}={v}" for k, v in result.configuration.items())
@@ -56,7 +56,7 @@ def to_html(result: LRAnalysis) -> str:
     )
 
 
-def _row(result: LRAnalysis, name: str) -> str:
+def _row(result: AnalysisData, name: str) -> str:
     style = POINTS[name]
     low, high = result.brackets[name]
     key = (

@@ -18,8 +18,8 @@ from optuna_lrss._result.lr_analysis import LRAnalysis
 from optuna_lrss._study.curves import ranked
 from optuna_lrss._study.history import StudyHistory
 from optuna_lrss.visualization import _plotly
-from optuna_lrss.visualization._lr_curve import MARGIN
-from optuna_lrss.visualization._lr_curve import model
+from optuna_lrss.visualization._lr_curve_info import MARGIN
+from optuna_lrss.visualization._lr_curve_info import model
 from optuna_lrss.visualization._source import warn_empty
 from optuna_lrss.visualization._style import POINTS
 from optuna_lrss.visualization._style import SERIES

@@ -14,9 +14,10 @@ from optuna_lrss._method.curve import FloatArray
 from optuna_lrss._method.fit import STEP
 from optuna_lrss._method.knee import flank_curvature
 from optuna_lrss._method.levels import WALL
+from optuna_lrss._result.data import AnalysisData
 from optuna_lrss.visualization import _plotly
+from optuna_lrss.visualization._read import read
 from optuna_lrss.visualization._source import Source
-from optuna_lrss.visualization._source import read
 from optuna_lrss.visualization._source import warn_empty
 from optuna_lrss.visualization._style import GREY
 from optuna_lrss.visualization._style import POINTS
@@ -131,7 +132,7 @@ def _row(
     values: FloatArray,
     x: FloatArray,
     near: Any,
-    result: LRAnalysis,
+    result: AnalysisData,
     names: tuple[str, ...],
 ) -> _Row:
     known = np.isfinite(values)

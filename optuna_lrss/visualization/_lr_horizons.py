@@ -8,8 +8,8 @@ from typing import Any
 from typing import NamedTuple
 
 from optuna_lrss.visualization import _plotly
+from optuna_lrss.visualization._read import read
 from optuna_lrss.visualization._source import Source
-from optuna_lrss.visualization._source import read
 from optuna_lrss.visualization._source import warn_empty
 from optuna_lrss.visualization._style import PICKS
 from optuna_lrss.visualization._style import POINTS

@@ -18,10 +18,10 @@ from optuna_lrss.visualization import matplotlib as twins
 from optuna_lrss.visualization._lr_configurations import _get_lr_configurations_info
 from optuna_lrss.visualization._lr_configurations import _results
 from optuna_lrss.visualization._lr_curvature import _get_lr_curvature_info
-from optuna_lrss.visualization._lr_curve import _get_lr_curve_info
+from optuna_lrss.visualization._lr_curve_info import _get_lr_curve_info
 from optuna_lrss.visualization._lr_horizons import _get_lr_horizons_info
 from optuna_lrss.visualization._lr_refinement import _get_lr_refinement_info
-from optuna_lrss.visualization._source import read
+from optuna_lrss.visualization._read import read
 from tests.visualization import cases
 
 

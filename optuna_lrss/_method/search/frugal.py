@@ -15,10 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from optuna_lrss._method.curve import SAME_LR
 from optuna_lrss._method.levels import QUIET
-from optuna_lrss._method.search.gaps import inside
-from optuna_lrss._method.search.gaps import unrefined
 from optuna_lrss._method.search.shape import Shape
 from optuna_lrss._method.search.strategy import SLACK
 from optuna_lrss._method.search.strategy import Search
@@ -74,25 +71,19 @@ class Frugality:
 
     def targets(self, search: Search) -> Targets:
         """Fine beside the points, coarse in the basin, infinite beyond the cuts."""
-        gaps = unrefined(search, search.coarse_step)
-        edges, target, role = gaps
+        gaps = Targets.even(search, search.coarse_step)
         shape = Shape.of(search)
         if shape is None or not self._believes(shape):
-            target[edges[:-1] >= _first_dead(search) - SAME_LR] = np.inf
-            explored = np.diff(edges) <= target * (1.0 + SLACK)
+            gaps.close_beyond(-np.inf, _first_dead(search))
+            explored = np.diff(gaps.edges) <= gaps.target * (1.0 + SLACK)
             if shape is None or not explored.all():
                 return gaps
         for name, bracket in shape.brackets(search.points).items():
-            width = min(self.widths[name].of(search), search.coarse_step)
-            for i in np.flatnonzero(inside(edges, *bracket)):
-                if width < target[i]:
-                    target[i], role[i] = width, name
+            gaps.narrow(bracket, self.widths[name].of(search), name)
         if search.noise > QUIET and "max_lr" in search.points:
-            basin = inside(edges, *shape.undecided(search.noise))
-            target[basin] = np.minimum(target[basin], self.basin.of(search))
-        left, right = self.cuts(shape)
-        target[edges[1:] <= left + SAME_LR] = np.inf
-        target[edges[:-1] >= right - SAME_LR] = np.inf
+            basin = gaps.within(*shape.undecided(search.noise))
+            gaps.target[basin] = np.minimum(gaps.target[basin], self.basin.of(search))
+        gaps.close_beyond(*self.cuts(shape))
         return gaps
 
     def _believes(self, shape: Shape) -> bool:

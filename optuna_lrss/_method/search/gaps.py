@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from optuna_lrss._method.curve import SAME_LR
 from optuna_lrss._method.curve import FloatArray
@@ -19,38 +18,10 @@ from optuna_lrss._method.search.strategy import SLACK
 from optuna_lrss._method.search.strategy import Proposal
 from optuna_lrss._method.search.strategy import Search
 from optuna_lrss._method.search.strategy import Strategy
-from optuna_lrss._method.search.strategy import Targets
 
 
 #: Urgency of a range end that is due though its gap is not over its target: just needed.
 _DUE = 1.0 + 1e-3
-
-
-def unrefined(search: Search, target: float) -> Targets:
-    """The gaps between known learning rates and range ends, with one target for all.
-
-    Args:
-        search: What is known.
-        target: In decades.
-    """
-    inner = search.x[(search.x > search.low + SAME_LR) & (search.x < search.high - SAME_LR)]
-    edges = np.concatenate([[search.low], inner, [search.high]])
-    n = edges.size - 1
-    return Targets(edges, np.full(n, target), ["coarse"] * n)
-
-
-def inside(edges: FloatArray, low: float, high: float) -> NDArray[np.bool_]:
-    """Which gaps lie within an interval.
-
-    Args:
-        edges: Ends of the gaps, shape ``(g + 1,)``, in decades.
-        low: Lower end of the interval.
-        high: Upper end.
-
-    Returns:
-        Shape ``(g,)``.
-    """
-    return (edges[:-1] >= low - SAME_LR) & (edges[1:] <= high + SAME_LR)
 
 
 def by_urgency(search: Search, strategy: Strategy, taken: FloatArray) -> Iterator[Proposal]:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import numpy as np
 
 from optuna_lrss._method.curve import FloatArray
-from optuna_lrss._method.search.gaps import inside
-from optuna_lrss._method.search.gaps import unrefined
 from optuna_lrss._method.search.shape import Shape
 from optuna_lrss._method.search.strategy import SLACK
 from optuna_lrss._method.search.strategy import Search
@@ -30,16 +28,15 @@ def _first_look(search: Search, taken: FloatArray) -> list[float]:  # noqa: ARG0
 
 def _targets(search: Search) -> Targets:
     """Log-midpoints between every point of interest and its known neighbours."""
-    gaps = unrefined(search, np.inf)
+    gaps = Targets.even(search, np.inf)
     shape = Shape.of(search)
     if shape is None:
         return gaps
     brackets = shape.brackets(search.points)
     if "steepest" in brackets:
         brackets["steepest"] = shape.steepest_neighbours()
-    for name, bracket in brackets.items():
-        for i in np.flatnonzero(inside(gaps.edges, *bracket)):
-            gaps.target[i], gaps.role[i] = search.tolerance, name
+    for name, bracket in reversed(brackets.items()):  # a gap of two brackets is max_lr's
+        gaps.narrow(bracket, search.tolerance, name)
     return gaps
 
 

@@ -11,6 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from optuna_lrss._method.curve import SAME_LR
 from optuna_lrss._method.curve import FloatArray
 from optuna_lrss._method.points import POINT_NAMES
 
@@ -87,6 +91,28 @@ class Targets(NamedTuple):
     edges: FloatArray
     target: FloatArray
     role: list[str]
+
+    @classmethod
+    def even(cls, search: Search, target: float) -> Targets:
+        """The gaps between known learning rates and range ends, with one target for all."""
+        inner = search.x[(search.x > search.low + SAME_LR) & (search.x < search.high - SAME_LR)]
+        edges = np.concatenate([[search.low], inner, [search.high]])
+        n = edges.size - 1
+        return cls(edges, np.full(n, target), ["coarse"] * n)
+
+    def within(self, low: float, high: float) -> NDArray[np.bool_]:
+        """Which gaps lie within an interval, in decades; shape ``(g,)``."""
+        return (self.edges[:-1] >= low - SAME_LR) & (self.edges[1:] <= high + SAME_LR)
+
+    def narrow(self, bracket: tuple[float, float], width: float, role: str) -> None:
+        """Lets the gaps of a bracket be no wider than ``width``; narrower targets stay."""
+        for i in np.flatnonzero(self.within(*bracket)):
+            if width < self.target[i]:
+                self.target[i], self.role[i] = width, role
+
+    def close_beyond(self, left: float, right: float) -> None:
+        """Lets the gaps left of ``left`` and right of ``right`` be as wide as they are."""
+        self.target[self.within(-np.inf, left) | self.within(right, np.inf)] = np.inf
 
 
 def no_first_look(search: Search, taken: FloatArray) -> Sequence[float]:  # noqa: ARG001

@@ -8,7 +8,7 @@ from typing import Any
 
 from optuna_lrss.visualization._lr_curvature import _get_lr_curvature_info
 from optuna_lrss.visualization._lr_curvature import _LRCurvatureInfo
-from optuna_lrss.visualization._source import read
+from optuna_lrss.visualization._read import read
 from optuna_lrss.visualization._source import warn_empty
 from optuna_lrss.visualization._style import GREY
 from optuna_lrss.visualization._style import POINTS

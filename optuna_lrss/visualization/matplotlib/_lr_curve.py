@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from optuna_lrss.visualization._lr_curve import BAND
-from optuna_lrss.visualization._lr_curve import MARGIN
-from optuna_lrss.visualization._lr_curve import _get_lr_curve_info
-from optuna_lrss.visualization._lr_curve import _LRCurveInfo
-from optuna_lrss.visualization._lr_curve import _Mark
-from optuna_lrss.visualization._source import read
+from optuna_lrss.visualization._lr_curve_info import BAND
+from optuna_lrss.visualization._lr_curve_info import MARGIN
+from optuna_lrss.visualization._lr_curve_info import _get_lr_curve_info
+from optuna_lrss.visualization._lr_curve_info import _LRCurveInfo
+from optuna_lrss.visualization._lr_curve_info import _Mark
+from optuna_lrss.visualization._read import read
 from optuna_lrss.visualization._source import warn_empty
 from optuna_lrss.visualization._style import GREY
 from optuna_lrss.visualization._style import POINTS

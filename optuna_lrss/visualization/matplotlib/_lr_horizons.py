@@ -9,7 +9,7 @@ from typing import Any
 from optuna_lrss.visualization._lr_horizons import STEPS_LABEL
 from optuna_lrss.visualization._lr_horizons import _get_lr_horizons_info
 from optuna_lrss.visualization._lr_horizons import _LRHorizonsInfo
-from optuna_lrss.visualization._source import read
+from optuna_lrss.visualization._read import read
 from optuna_lrss.visualization._source import warn_empty
 from optuna_lrss.visualization._style import POINTS
 from optuna_lrss.visualization._style import WINDOW_COLOR

@@ -8,7 +8,7 @@ from typing import Any
 
 from optuna_lrss.visualization._lr_refinement import _get_lr_refinement_info
 from optuna_lrss.visualization._lr_refinement import _LRRefinementInfo
-from optuna_lrss.visualization._source import read
+from optuna_lrss.visualization._read import read
 from optuna_lrss.visualization._source import warn_empty
 from optuna_lrss.visualization._style import POINTS
 from optuna_lrss.visualization._style import ROLES
