@@ -1,0 +1,110 @@
+"""Whatever the order of events: nothing twice, nobody waits for ever, one end for all."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+from hypothesis import HealthCheck
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine
+from hypothesis.stateful import initialize
+from hypothesis.stateful import precondition
+from hypothesis.stateful import rule
+from hypothesis.stateful import run_state_machine_as_test
+from optuna.trial import TrialState
+
+from optuna_lrss._method.curve import SAME_LR
+from optuna_lrss._study.keys import configuration_of
+from tests.workers import interleaved as sim
+
+
+class Fleet(RuleBasedStateMachine):
+    """Two to four workers near the end of a search, in any order of their accesses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.workers: list[sim.SimulatedWorker] = []
+        self.turns = 0
+
+    @initialize(
+        kind=st.sampled_from(sorted(sim.OBJECTIVES)),
+        seed=st.integers(0, 7),
+        left=st.integers(0, 8),
+        n=st.integers(2, 4),
+        mortal=st.booleans(),
+    )
+    def begin(self, kind: str, seed: int, left: int, n: int, mortal: bool) -> None:
+        alone = sim.undisturbed(kind, seed)
+        self.kind, self.seed, self.mortal = kind, seed, mortal
+        self.study = sim.new_study(kind, seed, max(0, len(alone) - left))
+        # Without deaths nobody is to be taken for dead, however long the test lets it wait.
+        self.grace_period = 5.0 if mortal else 1e9
+        self.most = len(alone) + 40
+        for _ in range(n):
+            self.workers.append(self.start())
+
+    def start(self) -> sim.SimulatedWorker:
+        return sim.start_worker(
+            self.study, self.kind, self.seed, grace_period=self.grace_period, most=self.most
+        )
+
+    @rule(i=st.integers(0, 3), n=st.integers(1, 12))
+    def one_goes_on(self, i: int, n: int) -> None:
+        for _ in range(n):
+            self.go_on(self.workers[i % len(self.workers)])
+
+    @precondition(lambda self: self.mortal and len(self.workers) > 1)
+    @rule(i=st.integers(0, 3))
+    def one_is_killed(self, i: int) -> None:
+        self.workers.pop(i % len(self.workers)).kill()
+
+    def go_on(self, worker: sim.SimulatedWorker) -> None:
+        if not worker.is_done:
+            self.turns += 1
+            worker.advance()
+
+    def teardown(self) -> None:
+        try:
+            if self.workers:
+                self.finish()
+                self.check()
+        finally:
+            for worker in self.workers:
+                worker.kill()
+
+    def finish(self) -> None:
+        """Nobody waits for ever: all end when they take turns."""
+        for worker in itertools.cycle(self.workers):
+            if all(w.is_done for w in self.workers):
+                return
+            self.go_on(worker)
+            assert self.turns < sim.ENDLESS, "the workers do not end"
+
+    def check(self) -> None:
+        assert max(w.n_trials for w in self.workers) < self.most, "the search does not end"
+        alone = sim.new_sampler(self.kind, self.seed, self.grace_period)
+        assert alone.is_resolved(self.study), "the end is not that of the stored trials"
+        if not self.mortal:
+            assert not self.doubled(), "a learning rate was tried twice"
+
+    def doubled(self) -> list[tuple[object, float]]:
+        tried = sorted(
+            (repr(configuration_of(t.params, "lr")), math.log10(t.params["lr"]))
+            for t in self.study.get_trials(deepcopy=False)
+            if t.state != TrialState.FAIL and "lr" in t.params
+        )
+        return [a for a, b in itertools.pairwise(tried) if a[0] == b[0] and b[1] - a[1] <= SAME_LR]
+
+
+SETTINGS = settings(
+    max_examples=60,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def test_any_order_of_events() -> None:
+    run_state_machine_as_test(Fleet, settings=SETTINGS)
