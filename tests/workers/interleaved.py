@@ -133,6 +133,7 @@ class SimulatedWorker:
         self.study = study
         self.trial_id: int | None = None
         self.n_trials = 0
+        self.is_killed = False
         self._objective = objective
         self._most = most
         self._greenlet = greenlet.greenlet(self._run)
@@ -143,18 +144,26 @@ class SimulatedWorker:
 
     def advance(self) -> None:
         """Lets the worker go on to its next access."""
-        _running.append(self)
-        try:
-            self._greenlet.switch()
-        finally:
-            _running.pop()
+        self._let(self._greenlet.switch)
 
     def kill(self) -> None:
         """Ends the worker without a word, wherever it is."""
-        self._greenlet.throw()
+        self.is_killed = True
+        self._let(self._greenlet.throw)
+
+    def _let(self, go_on: Callable[[], Any]) -> None:
+        _running.append(self)
+        try:
+            go_on()
+        finally:
+            _running.pop()
 
     def _run(self) -> None:
-        self.study.optimize(self._short_trial, n_trials=self._most)
+        try:
+            self.study.optimize(self._short_trial, n_trials=self._most)
+        except UnboundLocalError:  # Optuna's own, on the way out of what killed it
+            if not self.is_killed:
+                raise
 
     def _short_trial(self, trial: optuna.Trial) -> float:
         self.n_trials += 1
@@ -169,8 +178,11 @@ _running: list[SimulatedWorker] = []
 
 def _take_turns() -> None:
     """Lets the test decide who goes on; outside of a worker there is nobody to wait for."""
-    if _running:
-        greenlet.getcurrent().parent.switch()
+    if not _running:
+        return
+    if _running[-1].is_killed:  # Optuna would still write on its way out
+        raise greenlet.GreenletExit
+    greenlet.getcurrent().parent.switch()
 
 
 # --- A study, begun by one worker and gone on with by several ---------------------------------
@@ -182,9 +194,9 @@ def _wave(lr: float, seed: int) -> float:
 
 
 def plain(trial: optuna.Trial, seed: int) -> float:
-    """Losses are off by up to 3 % of the drop, so that late trials often open a point anew."""
+    """Losses are off by up to 9 % of the drop, so that late trials often open a point anew."""
     lr = trial.suggest_float("lr", fleet.LOW, fleet.HIGH, log=True)
-    return fleet.loss_at(lr) + 0.07 * _wave(lr, seed)
+    return fleet.loss_at(lr) + 0.2 * _wave(lr, seed)
 
 
 def nested(trial: optuna.Trial, seed: int) -> float:

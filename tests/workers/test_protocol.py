@@ -55,6 +55,12 @@ class Fleet(RuleBasedStateMachine):
         for _ in range(n):
             self.go_on(self.workers[i % len(self.workers)])
 
+    @rule(n=st.integers(1, 6))
+    def all_go_on(self, n: int) -> None:
+        for _ in range(n):
+            for worker in self.workers:
+                self.go_on(worker)
+
     @precondition(lambda self: self.mortal and len(self.workers) > 1)
     @rule(i=st.integers(0, 3))
     def one_is_killed(self, i: int) -> None:
