@@ -109,7 +109,7 @@ def test_links_and_pictures_exist(page: Path) -> None:
 
 
 def test_every_diagnostic_and_error_has_an_entry_in_troubleshooting() -> None:
-    source = (ROOT / "optuna_lrss" / "_diagnostics.py").read_text(encoding="utf-8")
+    source = (ROOT / "optuna_lrss" / "_result" / "diagnostics.py").read_text(encoding="utf-8")
     codes = set(re.findall(r'Diagnostic\(\s*"([a-z-]+)"', source))
     errors = {n for n in optuna_lrss.__all__ if n.endswith("Error") and n != "NoWindowError"}
     page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")

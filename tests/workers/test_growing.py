@@ -89,3 +89,14 @@ def test_noise_does_not_depend_on_the_order_of_reading() -> None:
     late = [*trials[:3], *trials[4:], trials[3]]
     noise = [Known(_taken_in(o), fleet.BASELINE).noise(repeats=1) for o in (trials, late)]
     assert noise[0] == noise[1] > 0.0
+
+
+def test_a_maximised_trial_carries_a_baseline_of_its_own_sign() -> None:
+    study = optuna.create_study(direction="maximize")
+    trial = study.ask()
+    trial.suggest_float("lr", fleet.LOW, fleet.HIGH, log=True)
+    trial.set_user_attr("lrss:trial", {"steps": 20, "diverged": False, "baseline": -2.4})
+    study.tell(trial, -1.0)
+    observation = observe(study.trials[0], "lr", study.direction)
+    assert observation is not None
+    assert (observation.loss, observation.baseline) == (1.0, 2.4)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
+from collections.abc import Sequence
 
+import pytest
 from hypothesis import HealthCheck
+from hypothesis import Phase
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine
@@ -16,7 +20,13 @@ from hypothesis.stateful import run_state_machine_as_test
 from optuna.trial import TrialState
 
 from optuna_lrss._method.curve import SAME_LR
+from optuna_lrss._study.claims import Claims
+from optuna_lrss._study.curves import Observations
 from optuna_lrss._study.keys import configuration_of
+from optuna_lrss._study.known import Known
+from optuna_lrss._study.moment import Moment
+from optuna_lrss._study.resolve import Resolver
+from optuna_lrss._study.trials import Observation
 from tests.workers import interleaved as sim
 
 
@@ -105,7 +115,7 @@ class Fleet(RuleBasedStateMachine):
 
 
 SETTINGS = settings(
-    max_examples=60,
+    max_examples=40,
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=list(HealthCheck),
@@ -114,3 +124,60 @@ SETTINGS = settings(
 
 def test_any_order_of_events() -> None:
     run_state_machine_as_test(Fleet, settings=SETTINGS)
+
+
+# --- Does it find what was wrong once? --------------------------------------------------------
+
+
+def without_announcing(patch: pytest.MonkeyPatch) -> None:
+    """Two workers that tell at once do not see each other."""
+    patch.setattr(Claims, "tell", lambda self, trial, result, ends: True)
+
+
+def best_of_the_past(patch: pytest.MonkeyPatch) -> None:
+    """The best configuration is judged without the trial that is being told."""
+    judge, best = Resolver.is_study_resolved, Resolver.best
+
+    def judging(self: Resolver, moment: Moment, told: Sequence[Observation] = ()) -> bool:
+        self.__dict__["past"] = moment
+        return judge(self, moment, told)
+
+    def best_before(self: Resolver, moment: Moment) -> Observations | None:
+        found = best(self, self.__dict__.get("past", moment))
+        return None if found is None else moment.history.curves[found.configuration]
+
+    patch.setattr(Resolver, "is_study_resolved", judging)
+    patch.setattr(Resolver, "best", best_before)
+
+
+def deaf_to_neighbours(patch: pytest.MonkeyPatch) -> None:
+    """What was found of a curve is kept when the curves before it have moved."""
+    patch.setattr(Moment, "n_before", lambda self, curve: 0)
+
+
+def noise_of_the_past(patch: pytest.MonkeyPatch) -> None:
+    """Noise is estimated without the trial that is being told."""
+    first = Observations.first
+    noise = Known.noise
+
+    def without_extra(self: Known, repeats: int) -> float:
+        return noise(Known(self.observations, self.baseline), repeats)
+
+    patch.setattr(Observations, "first", lambda self, n, extra=None: first(self, n))
+    patch.setattr(Known, "noise", without_extra)
+
+
+@pytest.mark.parametrize(
+    "undo", [without_announcing, best_of_the_past, deaf_to_neighbours, noise_of_the_past]
+)
+def test_a_defect_of_old_is_found(
+    undo: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undo(monkeypatch)
+    sim.undisturbed.cache_clear()
+    only_look = settings(SETTINGS, phases=[Phase.generate], print_blob=False)
+    try:
+        with pytest.raises(AssertionError, match="the end is not that of the stored trials"):
+            run_state_machine_as_test(Fleet, settings=only_look)
+    finally:
+        sim.undisturbed.cache_clear()
