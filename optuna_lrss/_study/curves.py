@@ -6,6 +6,7 @@ each configuration has a curve of its own.
 
 from __future__ import annotations
 
+import bisect
 import copy
 import math
 from collections.abc import Callable
@@ -55,6 +56,7 @@ class Observations:
         self.configuration = configuration
         self.leader = leader
         self.items: list[Observation] = []
+        self._by_number: list[Observation] = []
         self._lr: list[float] = []
         self._loss: list[float] = []
         self._state: list[int] = []
@@ -72,6 +74,7 @@ class Observations:
     def add(self, observation: Observation) -> None:
         """Takes one more finished trial in."""
         self.items.append(observation)
+        bisect.insort(self._by_number, observation, key=_number)
         self._lr.append(observation.lr)
         self._loss.append(observation.loss)
         self._state.append(_LOST if observation.killed else observation.state.value)
@@ -177,9 +180,17 @@ class Observations:
         self._n_plain = len(self._lr)
         return self._plain
 
-    def curve_of_first(self, n: int, baseline: float | None = None) -> LRCurve:
-        """The curve of the first n finished trials."""
-        return _to_curve(self._lr[:n], self._loss[:n], self._state[:n], baseline)
+    def first(self, n: int, extra: Observation | None = None) -> list[Observation]:
+        """The first n trials by number, whatever the order in which a worker came to read them.
+
+        Args:
+            n: How many.
+            extra: An observation to count in, of a trial that is being told.
+        """
+        first = self._by_number[:n]
+        if extra is not None:
+            bisect.insort(first, extra, key=_number)
+        return first[:n]
 
     def count_at(self, x: float) -> int:
         """How many trials at x decades finished with a loss."""
@@ -199,7 +210,16 @@ class Observations:
     def copy(self) -> Observations:
         """The same trials, to add others to."""
         new = copy.copy(self)
-        for name in ("items", "_lr", "_loss", "_state", "_last_step", "_curves", "_cache"):
+        for name in (
+            "items",
+            "_by_number",
+            "_lr",
+            "_loss",
+            "_state",
+            "_last_step",
+            "_curves",
+            "_cache",
+        ):
             setattr(new, name, getattr(self, name).copy())
         new._cells = {cell: list(xs) for cell, xs in self._cells.items()}
         return new
@@ -216,6 +236,20 @@ class Observations:
     def baseline(self) -> float | None:
         """Baseline that the configuration's own trials carry (``StepObjective.from_factory``)."""
         return self._baseline
+
+
+def _number(observation: Observation) -> int:
+    return observation.number
+
+
+def curve_of(observations: list[Observation], baseline: float | None = None) -> LRCurve:
+    """The curve of single trials."""
+    return _to_curve(
+        [o.lr for o in observations],
+        [o.loss for o in observations],
+        [_LOST if o.killed else o.state.value for o in observations],
+        baseline,
+    )
 
 
 def ranked(curves: Iterable[Observations]) -> list[Observations]:

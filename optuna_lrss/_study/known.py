@@ -11,6 +11,7 @@ from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._method.points import NoWindowError
 from optuna_lrss._method.points import points_of_interest
 from optuna_lrss._study.curves import Observations
+from optuna_lrss._study.curves import curve_of
 from optuna_lrss._study.trials import Observation
 
 
@@ -93,8 +94,9 @@ class Known:
     def noise(self, repeats: int) -> float:
         """Noise of one loss as a share of the drop: from repeats, else from the residuals.
 
-        Without repeats the model is fitted rarely, to the first 10, 20, 40 or 80 trials: the
-        answer is then the same in every worker and after a restart.
+        Without repeats the model is fitted rarely, to the first 10, 20, 40 or 80 trials by their
+        numbers, one that is being told among them: the answer is then the same in every worker,
+        after a restart, and when what is told has come true.
 
         Args:
             repeats: Most evaluations of one learning rate; above 1 only repeats tell.
@@ -106,11 +108,15 @@ class Known:
             level = float(finite.max()) if self.baseline is None else self.baseline
             drop = level - float(finite.min())
             return repeat_noise / drop if drop > 0.0 else 0.0
-        sizes = [n for n in _NOISE_AT if n <= len(self.observations.items)]
+        n = len(self.observations.items) + (self._extra is not None)
+        sizes = [size for size in _NOISE_AT if size <= n]
         if repeats > 1 or not sizes:
             return 0.0
-        key = ("noise", sizes[-1], self.baseline)
-        return self.observations.cached(key, _noise_of_first)
+        first = self.observations.first(sizes[-1], self._extra)
+        key = ("noise", self.baseline, tuple(o.number for o in first))
+        if any(o is self._extra for o in first):  # not to be kept: it may not come true
+            return _noise_of(first, self.baseline)
+        return self.observations.cached(key, lambda *_: _noise_of(first, self.baseline))
 
     def value(self) -> ConfigurationValue:
         """What the configuration is worth (cached)."""
@@ -118,10 +124,9 @@ class Known:
         return self.observations.cached(key, _value)
 
 
-def _noise_of_first(observations: Observations, key: tuple[str, int, float | None]) -> float:
-    _, n, baseline = key
+def _noise_of(first: list[Observation], baseline: float | None) -> float:
     try:
-        return points_of_interest(observations.curve_of_first(n, baseline), baseline).noise
+        return points_of_interest(curve_of(first, baseline), baseline).noise
     except NoWindowError:
         return 0.0
 

@@ -272,12 +272,12 @@ class Workers:
     ) -> None:
         self._arguments = arguments
         self._base_sampler = base_sampler
-        self._clock = Clock() if clock is None else clock
+        self.clock = Clock() if clock is None else clock
         self._workers: dict[tuple[int, int], Worker] = {}
         self.lock = threading.RLock()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Workers, (self._arguments, self._base_sampler, self._clock)
+        return Workers, (self._arguments, self._base_sampler, self.clock)
 
     def of(self, study: Study) -> Worker:
         """The study's worker."""
@@ -285,7 +285,7 @@ class Workers:
         with self.lock:
             if key not in self._workers:
                 self._workers[key] = Worker(
-                    study, self._arguments, self._base_sampler, self._clock, self.lock
+                    study, self._arguments, self._base_sampler, self.clock, self.lock
                 )
             return self._workers[key]
 

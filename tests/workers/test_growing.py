@@ -8,7 +8,10 @@ import pytest
 from optuna.trial import TrialState
 
 from optuna_lrss._method.curve import LRCurve
+from optuna_lrss._study.curves import Observations
 from optuna_lrss._study.history import StudyHistory
+from optuna_lrss._study.known import Known
+from optuna_lrss._study.trials import Observation
 from optuna_lrss._study.trials import observe
 from tests.workers import fleet
 
@@ -51,3 +54,49 @@ def test_a_history_that_is_kept_is_a_history_read_anew(seed: int) -> None:
             for early in (False, True):
                 ours = curves[()].curve(baseline, early=early)
                 _assert_equal(ours, anew.curve(baseline, early=early))
+
+
+def _noisy_trials(n: int) -> list[Observation]:
+    """Trials of a noisy curve, evenly spread."""
+    draw = np.random.default_rng(0)
+    study = optuna.create_study()
+    for x in np.linspace(-6.0, -0.5, n):
+        study.enqueue_trial({"lr": float(10.0**x)})
+        trial = study.ask()
+        lr = trial.suggest_float("lr", fleet.LOW, fleet.HIGH, log=True)
+        study.tell(trial, fleet.loss_at(lr) + 0.1 * float(draw.normal()))
+    found = [observe(t, "lr", study.direction) for t in study.get_trials()]
+    return [o for o in found if o is not None]
+
+
+def _taken_in(observations: list[Observation]) -> Observations:
+    taken = Observations((), 0)
+    for observation in observations:
+        taken.add(observation)
+    return taken
+
+
+@pytest.mark.parametrize("n", [10, 20])
+def test_noise_is_foreseen_as_it_comes_true(n: int) -> None:
+    trials = _noisy_trials(n)
+    foreseen = Known(_taken_in(trials[:-1]), fleet.BASELINE, trials[-1]).noise(repeats=1)
+    assert foreseen == Known(_taken_in(trials), fleet.BASELINE).noise(repeats=1) > 0.0
+
+
+def test_noise_does_not_depend_on_the_order_of_reading() -> None:
+    """A slow trial is read late by a worker that has looked before, and early by a fresh one."""
+    trials = _noisy_trials(14)
+    late = [*trials[:3], *trials[4:], trials[3]]
+    noise = [Known(_taken_in(o), fleet.BASELINE).noise(repeats=1) for o in (trials, late)]
+    assert noise[0] == noise[1] > 0.0
+
+
+def test_a_maximised_trial_carries_a_baseline_of_its_own_sign() -> None:
+    study = optuna.create_study(direction="maximize")
+    trial = study.ask()
+    trial.suggest_float("lr", fleet.LOW, fleet.HIGH, log=True)
+    trial.set_user_attr("lrss:trial", {"steps": 20, "diverged": False, "baseline": -2.4})
+    study.tell(trial, -1.0)
+    observation = observe(study.trials[0], "lr", study.direction)
+    assert observation is not None
+    assert (observation.loss, observation.baseline) == (1.0, 2.4)
