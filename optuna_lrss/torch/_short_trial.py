@@ -39,13 +39,16 @@ from optuna_lrss.torch._random import preserved_random_state
 from optuna_lrss.torch._random import seed_everything
 from optuna_lrss.torch._settings import Settings
 from optuna_lrss.torch._snapshot import Snapshot
+from optuna_lrss.torch._statistics import MOST_BATCHES
+from optuna_lrss.torch._statistics import RunningStatistics
+from optuna_lrss.torch._statistics import averaging
 
 
 Report = Callable[[int, float], None]
 
 _BATCHES_FOR_STDERR = 4
 # What a seed is for, so that no two purposes share a stream.
-_TRAIN_BATCHES, _VALIDATION_BATCHES, _TRAINING, _VALIDATION = range(4)
+_TRAIN_BATCHES, _VALIDATION_BATCHES, _TRAINING, _VALIDATION, _STATISTICS = range(5)
 
 
 class StepPieces(NamedTuple):
@@ -122,6 +125,7 @@ class ShortTrial:
         self._parameters = _unique_parameters(self._objects)
         self._device = _device_of(settings.device, self._parameters)
         self._modes: list[tuple[nn.Module, bool]] = []
+        self._statistics = RunningStatistics(self._model)
         self._scaler: torch.amp.GradScaler | None = None
         self._baseline = baseline
         self._validation_batches = self._on_device(
@@ -147,17 +151,18 @@ class ShortTrial:
         """Validation loss at a learning rate of 0, evaluated once.
 
         That is the untrained model's; but a model with buffers sees the training batches first,
-        as in any short trial: batch normalisation starts from statistics that are nobody's (0 and
-        1), and a trial at a learning rate near 0 has left them by its end.
+        as in any short trial, and the statistics of a batch normalisation are measured as there.
 
         Raises:
             ValueError: If it is not finite.
         """
         if self._baseline is None:
+            batches = self._batches(repeat=0)
             with self._untouched():
                 self._to_start()
-                self._move_buffers()
-                baseline, _ = self._validate()
+                self._start_training()
+                self._move_buffers(batches)
+                baseline, _ = self._validate(batches)
             if not math.isfinite(baseline):
                 raise ValueError(
                     f"the validation loss of the untrained model is {baseline}, so that nothing "
@@ -190,14 +195,19 @@ class ShortTrial:
             seed_everything(derived_seed(self._settings.seed, _TRAINING, repeat))
             return self._train(lr, batches, baseline, report or _no_report)
 
-    def _move_buffers(self) -> None:
+    def _move_buffers(self, batches: list[Any]) -> None:
         """What a short trial without a single update does to the model."""
-        if next(self._model.buffers(), None) is None:
+        buffers = {id(b) for b in self._model.buffers()}
+        if not buffers:
             return
-        self._start_training()
+        if buffers <= self._statistics.buffers:  # one batch shows which of them are live
+            batches = batches[:1]
         seed_everything(derived_seed(self._settings.seed, _TRAINING, 0))
+        self._forward(batches)
+
+    def _forward(self, batches: list[Any]) -> None:
         with torch.no_grad(), self._autocast():
-            for batch in self._batches(repeat=0):
+            for batch in batches:
                 self._loss(self._model, fresh_copy(batch))
 
     # --- Training ---------------------------------------------------------------------------
@@ -214,11 +224,11 @@ class ShortTrial:
             if _beyond(loss, limit):
                 return Outcome(math.inf, step, diverged=True)
             if step in settings.snapshots and step < settings.steps:
-                loss, _ = self._validate()
+                loss, _ = self._validate(batches)
                 report(step, loss)
                 if _beyond(loss, limit):
                     return Outcome(math.inf, step, diverged=True)
-        loss, stderr = self._validate()
+        loss, stderr = self._validate(batches)
         diverged = _beyond(loss, divergence_limit(baseline, None))
         loss = math.inf if diverged else loss
         report(settings.steps, loss)
@@ -292,14 +302,17 @@ class ShortTrial:
             parameters = optimized_parameters(self._optimizer)
             torch.nn.utils.clip_grad_norm_(parameters, self._settings.clip_norm)
 
-    def _validate(self) -> tuple[float, float | None]:
+    def _validate(self, training: list[Any]) -> tuple[float, float | None]:
         """Mean loss over the validation samples, and its standard error.
 
         In eval mode, under no_grad (tensors of inference_mode that a module keeps would break its
         training), with random numbers of its own: it neither sees nor moves the training's.
+
+        Args:
+            training: The trial's training batches, for running statistics.
         """
         losses = []
-        with preserved_random_state(), torch.no_grad(), self._evaluating():
+        with preserved_random_state(), self._measured_statistics(training), self._evaluating():
             seed_everything(derived_seed(self._settings.seed, _VALIDATION))
             for batch in self._validation_batches:
                 with self._autocast():
@@ -307,10 +320,30 @@ class ShortTrial:
         return _mean_over_samples(losses, self._validation_sizes)
 
     @contextmanager
+    def _measured_statistics(self, batches: list[Any]) -> Iterator[None]:
+        """Inside, live running statistics are those of these weights on the training batches.
+
+        The same batches at every snapshot, as for the baseline; what the training has made of the
+        model's buffers comes back for its next step.
+        """
+        live = self._statistics.live()
+        if not live:
+            yield
+            return
+        others = [value for value in self._objects if not isinstance(value, Optimizer)]
+        training = Snapshot(others, leave=self._parameters)
+        seed_everything(derived_seed(self._settings.seed, _STATISTICS))
+        with averaging(live):
+            self._forward(batches[:MOST_BATCHES])
+        yield
+        training.restore()
+
+    @contextmanager
     def _evaluating(self) -> Iterator[None]:
         self._model.eval()
         _call_if_there(self._optimizer, "eval")
-        yield
+        with torch.no_grad():
+            yield
         # train() first: a model may have more to do on it than to set flags (merged adapters).
         self._model.train()
         for module, training in self._modes:
@@ -369,6 +402,7 @@ class ShortTrial:
         if not self._model.training:  # else single modules that are in eval mode stay in it
             self._model.train()
         self._modes = [(module, module.training) for module in self._model.modules()]
+        self._statistics = RunningStatistics(self._model)
         _call_if_there(self._optimizer, "train")
         if self._settings.autocast is torch.float16:
             # A new one each time: an interrupted step leaves marks that its state does not show.

@@ -46,14 +46,21 @@ class Snapshot:
             originals.
         like: An earlier snapshot; contents that are the same bit for bit are shared with it
             instead of copied.
+        leave: Tensors whose contents will not change and need no copy.
 
     Raises:
         ValueError: If an object is none of these.
     """
 
     def __init__(
-        self, objects: Iterable[object], *, on_host: bool = False, like: Snapshot | None = None
+        self,
+        objects: Iterable[object],
+        *,
+        on_host: bool = False,
+        like: Snapshot | None = None,
+        leave: Iterable[Tensor] = (),
     ) -> None:
+        self._leave = {id(tensor) for tensor in leave}
         self._on_host = on_host
         self._known = {} if like is None else like._tensors
         self._tensors: dict[int, _Saved] = {}
@@ -125,7 +132,7 @@ class Snapshot:
             return
         if tensor.is_leaf:
             self._undo.append(_saved_leaf(tensor))
-        if tensor.is_meta:
+        if tensor.is_meta or id(tensor) in self._leave:
             return
         # A detached twin shares the storage of a strided tensor; that of a sparse one does not
         # follow what is written to it.

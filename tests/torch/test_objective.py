@@ -86,7 +86,7 @@ def test_trial_holds_one_attribute_and_its_reports(tmp_path: Any) -> None:
 
 
 def test_reports_are_the_losses_of_shorter_trials() -> None:
-    pieces = make_pieces(MODELS["cnn"], OPTIMIZERS["adam"])
+    pieces = make_pieces(MODELS["transformer"], OPTIMIZERS["adam"])
     study = grid_study([0.01])
     study.optimize(objective_for(pieces, steps=6, snapshots=(2, 4)))
     shorter = [objective_for(pieces, steps=n)(trial_at(0.01)) for n in (2, 4, 6)]
