@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
@@ -20,12 +21,15 @@ from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._method.fit import CurveFit
 from optuna_lrss._method.points import NoWindowError
 from optuna_lrss._method.points import TooFewPointsError
+from optuna_lrss._method.points import lag_at
+from optuna_lrss._method.points import momentum_lag
 from optuna_lrss._method.points import points_of_interest
 from optuna_lrss._method.points import recommended_lr
 from optuna_lrss._result.diagnostics import Diagnostic
 from optuna_lrss._result.diagnostics import Facts
 from optuna_lrss._result.diagnostics import diagnose
 from optuna_lrss._result.report import report
+from optuna_lrss._study.history import LAG
 from optuna_lrss._study.history import MOMENTUM
 from optuna_lrss._study.history import STEPS
 from optuna_lrss._study.history import Observation
@@ -75,6 +79,8 @@ class LRAnalysis:
         n_steps: Optimizer steps that they took; ``None`` where the objective does not say.
         steps: Horizon of the short trials.
         momentum: Heavy-ball beta that ``recommended`` was corrected for.
+        lag: The factor of that correction: the share of its steady step that the optimizer
+            delivered in the short trials.
         noise: Standard deviation of one loss as a share of the loss drop.
         lowest: Lowest loss of the fitted curve.
         param_name: Name of the learning rate.
@@ -113,6 +119,7 @@ class LRAnalysis:
     horizons: dict[int, dict[str, float]] = field(default_factory=dict)
     drift: dict[str, float] = field(default_factory=dict)
     normalize: bool = True
+    lag: float = 1.0
 
     def __str__(self) -> str:
         return report(self)
@@ -305,7 +312,8 @@ def analyze(
         baseline: Loss of the untrained model; default what the objective stored as
             ``lrss:baseline``, else the loss on the lowest plateau.
         steps: Horizon of the short trials; default ``lrss:steps``.
-        momentum: Heavy-ball beta of SGD, 0 for plain SGD and Adam; default ``lrss:momentum``.
+        momentum: Heavy-ball beta of SGD, 0 for plain SGD and Adam, of an optimizer that started
+            at rest; default ``lrss:momentum`` with the lag that was stored, ``lrss:lag``.
         normalize: Whether the curvature is taken on the normalised loss.
         tolerance: Width in decades that counts as resolved.
 
@@ -324,7 +332,15 @@ def analyze(
     horizon = steps if steps is not None else stored.get(STEPS)
     own = next((o.momentum for o in observations.items if o.momentum is not None), 0.0)
     beta = float(momentum if momentum is not None else stored.get(MOMENTUM, own))
-    horizons = {} if step is not None else _horizons(observations, known, beta, normalize)
+    stored_lag = None if momentum is not None else _stored_lag(observations, stored)
+    known_at = stored.get(STEPS, horizon)
+
+    def lag(n: int) -> float:
+        if stored_lag is None:
+            return momentum_lag(beta, n)
+        return lag_at(n, stored_lag, n if known_at is None else int(known_at), beta)
+
+    horizons = {} if step is not None else _horizons(observations, known, lag, normalize)
     if step is not None:
         observations = at_step(observations, step)
         horizon = step
@@ -343,7 +359,7 @@ def analyze(
             points.baseline,
             points.lowest,
             steps=n,
-            momentum=beta,
+            lag=lag(n),
             min_lr=points.min_lr,
         ),
     }
@@ -368,6 +384,7 @@ def analyze(
         horizons=horizons,
         drift=_drift(horizons),
         normalize=normalize,
+        lag=lag(n),
     )
     facts = Facts(
         result=result,
@@ -407,6 +424,13 @@ def _select(
     return min(curves.values(), key=_rank)
 
 
+def _stored_lag(observations: Observations, stored: Mapping[str, Any]) -> float | None:
+    """The lag of the trials' own optimizers, or else of the study's."""
+    own = next((o.lag for o in observations.items if o.lag is not None), None)
+    lag = own if own is not None else stored.get(LAG)
+    return float(lag) if isinstance(lag, (int, float)) and 0.0 < lag <= 1.0 else None
+
+
 def _rank(observations: Observations) -> tuple[bool, float]:
     lowest = observations.lowest
     finite = int(observations.curve().finite.sum())
@@ -438,7 +462,10 @@ def _total_steps(observations: Observations, steps: int | None) -> int | None:
 
 
 def _horizons(
-    observations: Observations, baseline: float | None, momentum: float, normalize: bool
+    observations: Observations,
+    baseline: float | None,
+    lag: Callable[[int], float],
+    normalize: bool,
 ) -> dict[int, dict[str, float]]:
     """The picks at every snapshot step that has a window."""
     found: dict[int, dict[str, float]] = {}
@@ -455,7 +482,7 @@ def _horizons(
                 points.baseline,
                 points.lowest,
                 steps=max(step, 1),
-                momentum=momentum,
+                lag=lag(max(step, 1)),
                 min_lr=points.min_lr,
             ),
             **{name: getattr(points, name) for name in _HORIZON_POINTS},

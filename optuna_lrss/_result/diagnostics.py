@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 from optuna_lrss._method.curve import FloatArray
 from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._method.curve import holds
+from optuna_lrss._method.points import momentum_lag
 
 
 if TYPE_CHECKING:
@@ -145,7 +146,8 @@ def _noise(facts: Facts) -> Iterator[Diagnostic]:
 def _momentum(facts: Facts) -> Iterator[Diagnostic]:
     result = facts.result
     needed = 1.0 / (1.0 - result.momentum)
-    if result.steps < needed:
+    # A velocity that was built up before the trial counts as steps taken.
+    if result.lag < momentum_lag(result.momentum, math.ceil(needed)):
         yield Diagnostic(
             "short-horizon",
             f"{result.steps} steps are fewer than the {needed:.0f} that momentum "

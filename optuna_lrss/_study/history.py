@@ -40,7 +40,9 @@ if TYPE_CHECKING:
 BASELINE = "lrss:baseline"
 STEPS = "lrss:steps"
 MOMENTUM = "lrss:momentum"
-#: Trial user attribute of StepObjective: {"steps", "diverged"[, "stderr"][, "baseline"]}.
+LAG = "lrss:lag"
+#: Trial user attribute of StepObjective: {"steps", "diverged"[, "stderr"]}, and from a factory
+#: also {"baseline", "momentum", "lag"}.
 TRIAL = "lrss:trial"
 #: Trial system attribute of LRStepSampler: {"x", "role", "leader"[, "failed"][, "told"]}. ``x`` is
 #: None while a configuration is announced and its learning rate is not chosen; ``failed`` is
@@ -76,6 +78,7 @@ class Observation(NamedTuple):
     steps: int | None
     baseline: float | None
     momentum: float | None  # of the trial's own optimizer, where a factory makes one
+    lag: float | None  # the same
     stderr: float | None  # standard error of the validation loss, over the validation set
     leader: int | None  # first trial of the configuration that the sampler had in mind
     role: str | None  # why the sampler proposed this learning rate; None if it did not
@@ -440,6 +443,7 @@ def observe(
         steps=info.get("steps"),
         baseline=info.get("baseline"),
         momentum=info.get("momentum"),
+        lag=info.get("lag"),
         stderr=info.get("stderr"),
         leader=claim.get("leader"),
         role=_role(claim, float(lr)),

@@ -37,6 +37,11 @@ class BatchLoss:
                 f"loss_fn={loss_fn!r} cannot be called: give loss_fn(output, target) or "
                 "loss_fn(model, batch)."
             )
+        if isinstance(loss_fn, type):
+            raise ValueError(
+                f"loss_fn={loss_fn.__name__} is a class: give an instance of it, "
+                f"loss_fn={loss_fn.__name__}()."
+            )
         self._loss_fn = loss_fn
         self._guessed = form == "auto"
         self._form = "model" if form == "auto" and _first_parameter(loss_fn) == "model" else form

@@ -15,6 +15,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from optuna_lrss._study.history import BASELINE
+from optuna_lrss._study.history import LAG
 from optuna_lrss._study.history import MOMENTUM
 from optuna_lrss._study.history import STEPS
 from optuna_lrss._study.history import TRIAL
@@ -26,7 +27,9 @@ from optuna_lrss.torch._settings import LossForm
 from optuna_lrss.torch._settings import SearchSpace
 from optuna_lrss.torch._settings import Settings
 from optuna_lrss.torch._settings import StepOptions
+from optuna_lrss.torch._settings import read_objects
 from optuna_lrss.torch._settings import read_options
+from optuna_lrss.torch._settings import read_snapshots
 from optuna_lrss.torch._short_trial import Outcome
 from optuna_lrss.torch._short_trial import ShortTrial
 from optuna_lrss.torch._short_trial import StepPieces
@@ -69,9 +72,9 @@ class StepObjective:
             study.optimize(objective)
 
     The untrained model's validation loss is evaluated once and kept in the study's user attributes
-    (``lrss:baseline``), with the number of steps and the momentum. A trial that diverges returns
-    ``inf``: when a loss is not finite, when one runs away in the middle of it, or when it ends
-    far above the baseline (the method page, section 6).
+    (``lrss:baseline``), with the number of steps, the momentum and its lag. A trial that diverges
+    returns ``inf``: when a loss is not finite, when one runs away in the middle of it, or when it
+    ends far above the baseline (the method page, section 6).
 
     Args:
         model: The model, a :class:`torch.nn.Module`, compiled or not. Modules in eval mode
@@ -149,7 +152,7 @@ class StepObjective:
     ) -> None:
         settings = Settings(
             steps=steps,
-            snapshots=tuple(snapshots or ()),
+            snapshots=read_snapshots(snapshots),
             validation_batches=validation_batches,
             loss_form=loss_form,
             accumulate=accumulate,
@@ -163,7 +166,7 @@ class StepObjective:
         )
         space = SearchSpace(param_name, low, high)
         pieces = StepPieces(model, optimizer, loss_fn, train_loader, validation_loader)
-        self._prepare(settings, space, ShortTrial(pieces, settings, extra_state))
+        self._prepare(settings, space, ShortTrial(pieces, settings, read_objects(extra_state)))
 
     @classmethod
     def from_factory(
@@ -254,7 +257,11 @@ class StepObjective:
             if outcome.stderr is not None:
                 info["stderr"] = outcome.stderr
             if isinstance(self._source, _Factory):
-                info |= {"baseline": short_trial.baseline, "momentum": short_trial.momentum}
+                info |= {
+                    "baseline": short_trial.baseline,
+                    "momentum": short_trial.momentum,
+                    "lag": short_trial.lag,
+                }
             trial.set_user_attr(TRIAL, info)
 
         def report(step: int, loss: float) -> None:
@@ -282,6 +289,7 @@ class StepObjective:
             BASELINE: self._source.baseline,
             STEPS: self._settings.steps,
             MOMENTUM: self._source.momentum,
+            LAG: self._source.lag,
         }
 
     def _write_or_check(self, study: Study) -> None:
@@ -289,7 +297,7 @@ class StepObjective:
         for key, value in self._study_attrs().items():
             if key not in stored:
                 study.set_user_attr(key, value)
-            elif not self._same(key, float(stored[key]), value):
+            elif key != LAG and not self._same(key, float(stored[key]), value):
                 raise ValueError(_other_start(study.study_name, key, stored[key], value))
 
     def _same(self, key: str, stored: float, value: float) -> bool:
@@ -301,7 +309,7 @@ class StepObjective:
 
 
 class _Factory:
-    """Builds the pieces of each trial; remembers the baseline of each configuration."""
+    """Builds the pieces of each trial; remembers baseline and lag of each configuration."""
 
     def __init__(
         self,
@@ -314,16 +322,18 @@ class _Factory:
         self._build = build
         self._settings = settings
         self._extra_state = extra_state
-        self._baselines: dict[tuple[tuple[str, Any], ...], float] = {}
+        self._known: dict[tuple[tuple[str, Any], ...], tuple[float, float]] = {}
 
     def __call__(self, trial: BaseTrial) -> ShortTrial:
         with preserved_random_state():
             seed_everything(derived_seed(self._settings.seed, _BUILD))
             pieces = _as_pieces(self._build(trial))
         key = tuple(sorted(trial.params.items()))  # the learning rate is not among them yet
-        known = self._baselines.get(key)
-        short_trial = ShortTrial(pieces, self._settings, self._extra_state, baseline=known)
-        self._baselines[key] = short_trial.baseline
+        baseline, lag = self._known.get(key, (None, None))
+        short_trial = ShortTrial(
+            pieces, self._settings, self._extra_state, baseline=baseline, lag=lag
+        )
+        self._known[key] = short_trial.baseline, short_trial.lag
         return short_trial
 
 

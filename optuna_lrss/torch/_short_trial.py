@@ -26,6 +26,7 @@ from optuna_lrss._method.divergence import runaway_limit
 from optuna_lrss.torch._batches import batch_size
 from optuna_lrss.torch._batches import draw_batches
 from optuna_lrss.torch._batches import fresh_copy
+from optuna_lrss.torch._batches import halves
 from optuna_lrss.torch._batches import to_device
 from optuna_lrss.torch._checks import refuse_unusable
 from optuna_lrss.torch._loss import BatchLoss
@@ -42,11 +43,17 @@ from optuna_lrss.torch._snapshot import Snapshot
 from optuna_lrss.torch._statistics import MOST_BATCHES
 from optuna_lrss.torch._statistics import RunningStatistics
 from optuna_lrss.torch._statistics import averaging
+from optuna_lrss.torch._velocity import Drive
+from optuna_lrss.torch._velocity import has_velocity
+from optuna_lrss.torch._velocity import lag_of
 
 
 Report = Callable[[int, float], None]
 
 _BATCHES_FOR_STDERR = 4
+#: A sum over samples equals the sum of two halves up to rounding, also in bfloat16; a mean is half
+#: of it.
+_SUM = 0.01
 # What a seed is for, so that no two purposes share a stream.
 _TRAIN_BATCHES, _VALIDATION_BATCHES, _TRAINING, _VALIDATION, _STATISTICS = range(5)
 
@@ -96,6 +103,7 @@ class ShortTrial:
         settings: How.
         extra_state: Further objects to reset.
         baseline: Validation loss of the untrained model, if known.
+        lag: Its momentum lag, if known.
 
     Raises:
         ValueError: If the pieces cannot be trained and put back (see :mod:`._checks`), or a loader
@@ -109,6 +117,7 @@ class ShortTrial:
         extra_state: Iterable[object] = (),
         *,
         baseline: float | None = None,
+        lag: float | None = None,
     ) -> None:
         self._pieces = pieces
         self._settings = settings
@@ -125,9 +134,13 @@ class ShortTrial:
         self._parameters = _unique_parameters(self._objects)
         self._device = _device_of(settings.device, self._parameters)
         self._modes: list[tuple[nn.Module, bool]] = []
+        self._summed: bool | None = None  # not known before the first validation
         self._statistics = RunningStatistics(self._model)
         self._scaler: torch.amp.GradScaler | None = None
         self._baseline = baseline
+        if lag is None and not has_velocity(self._optimizer):
+            lag = lag_of(self._optimizer, settings.steps)
+        self._lag = lag
         self._validation_batches = self._on_device(
             draw_batches(
                 pieces.validation_loader,
@@ -145,6 +158,30 @@ class ShortTrial:
     def momentum(self) -> float:
         """Heavy-ball momentum of the optimizer; 0 where there is none."""
         return heavy_ball_momentum(self._optimizer)
+
+    @property
+    def lag(self) -> float:
+        """Mean share of its steady step that the optimizer delivers in a trial, in (0, 1].
+
+        A warm optimizer's follows from its velocity beside the gradients at the start, of one
+        forward and backward pass for each of at most 20 steps, evaluated once.
+        """
+        if self._lag is None:
+            batches, size = self._batches(repeat=0), self._settings.accumulate
+            with self._untouched(), torch.enable_grad():
+                self._to_start()
+                self._start_training()
+                seed_everything(derived_seed(self._settings.seed, _TRAINING, 0))
+                drive = Drive(self._optimizer)
+                for end in range(size, len(batches) + 1, size)[:MOST_BATCHES]:
+                    self._backward(batches[end - size : end], self._scaler)
+                    if self._scaler is not None:
+                        self._scaler.unscale_(self._optimizer)
+                        self._scaler.update()
+                    self._clip()
+                    drive.add()
+                self._lag = lag_of(self._optimizer, self._settings.steps, drive.missing())
+        return self._lag
 
     @property
     def baseline(self) -> float:
@@ -311,13 +348,31 @@ class ShortTrial:
         Args:
             training: The trial's training batches, for running statistics.
         """
-        losses = []
         with preserved_random_state(), self._measured_statistics(training), self._evaluating():
             seed_everything(derived_seed(self._settings.seed, _VALIDATION))
-            for batch in self._validation_batches:
-                with self._autocast():
-                    losses.append(self._loss(self._model, fresh_copy(batch)).item())
+            losses = [self._loss_of(batch) for batch in self._validation_batches]
+            if self._summed is None:
+                self._summed = self._is_sum(self._validation_batches[0], losses[0])
+        if self._summed:
+            sizes = self._validation_sizes
+            losses = [loss / max(n, 1) for loss, n in zip(losses, sizes, strict=True)]
         return _mean_over_samples(losses, self._validation_sizes)
+
+    def _loss_of(self, batch: Any) -> float:
+        with self._autocast():
+            return self._loss(self._model, fresh_copy(batch)).item()
+
+    def _is_sum(self, batch: Any, loss: float) -> bool:
+        """Whether the loss adds over samples: that of a batch is then the sum of its halves'."""
+        parts = halves(batch)
+        if parts is None or not math.isfinite(loss) or loss == 0.0:
+            return False
+        try:
+            seed_everything(derived_seed(self._settings.seed, _VALIDATION))
+            together = sum(self._loss_of(part) for part in parts)
+        except (RuntimeError, ValueError, TypeError, IndexError, KeyError):
+            return False  # a loss that cannot do without the whole batch
+        return math.isclose(together, loss, rel_tol=_SUM)
 
     @contextmanager
     def _measured_statistics(self, batches: list[Any]) -> Iterator[None]:
@@ -369,11 +424,7 @@ class ShortTrial:
     @contextmanager
     def _untouched(self) -> Iterator[None]:
         """Whatever happens inside, the caller finds everything as it was."""
-        before = Snapshot(
-            self._objects,
-            on_host=self._settings.snapshot_on_host,
-            like=None if self._settings.snapshot_on_host else self._start,
-        )
+        before = Snapshot(self._objects, on_host=self._settings.snapshot_on_host, like=self._start)
         with preserved_random_state():
             try:
                 yield

@@ -10,6 +10,8 @@ both what a name refers to and what is in it, in place.
 from __future__ import annotations
 
 import copy
+import operator
+from collections import OrderedDict
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
@@ -124,6 +126,8 @@ class Snapshot:
             inside = list(value)
             if not isinstance(value, tuple):
                 self._undo.append(_saved_collection(value, inside))
+        if set(map(type, inside)) <= _PLAIN:  # a vocabulary of a million words is one look
+            return
         for item in inside:
             self._record(item)
 
@@ -148,6 +152,7 @@ class Snapshot:
 
 #: What cannot change, or is put back by reference alone; checked first, as most values are one.
 _ATOMS = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, type)
+_PLAIN = frozenset(_ATOMS)
 
 
 def _saved_state_dict(value: Any) -> Undo:
@@ -162,28 +167,32 @@ def _saved_state_dict(value: Any) -> Undo:
 
 
 def _saved_dict(value: dict[Any, Any]) -> Undo:
-    saved = list(value.items())
+    keys, items = list(value), list(value.values())
 
     def put_back() -> None:
         # Mostly nothing was rebound; a dict that is left alone keeps torch.compile's guards fast.
-        same = len(value) == len(saved) and all(
-            k is key and v is item
-            for (k, v), (key, item) in zip(value.items(), saved, strict=True)
+        same = (
+            len(value) == len(keys)
+            and all(map(operator.is_, value.keys(), keys))
+            and all(map(operator.is_, value.values(), items))
         )
         if not same:
-            value.clear()
-            value.update(saved)
+            # By the built-in's own methods: a Counter's update adds.
+            kind = OrderedDict if isinstance(value, OrderedDict) else dict
+            kind.clear(value)
+            for key, item in zip(keys, items, strict=True):
+                kind.__setitem__(value, key, item)
 
     return put_back
 
 
 def _saved_collection(value: Any, saved: list[Any]) -> Undo:
+    kind: Any = next(kind for kind in (list, set, deque) if isinstance(value, kind))
+    fill = kind.update if kind is set else kind.extend
+
     def put_back() -> None:
-        value.clear()
-        if isinstance(value, set):
-            value.update(saved)
-        else:
-            value.extend(saved)
+        kind.clear(value)
+        fill(value, saved)
 
     return put_back
 

@@ -26,6 +26,7 @@ from torch_cases import random_states
 from torch_cases import reference_trial
 from torch_cases import trial_at
 
+from optuna_lrss._method.points import momentum_lag
 from optuna_lrss.torch import StepObjective
 from optuna_lrss.torch import StepPieces
 
@@ -71,6 +72,7 @@ def test_study_holds_baseline_steps_and_momentum(optimizer: Any, momentum: float
         "lrss:baseline": pytest.approx(untrained, rel=1e-6),
         "lrss:steps": 4,
         "lrss:momentum": momentum,
+        "lrss:lag": pytest.approx(momentum_lag(momentum, 4)),
     }
     assert objective.baseline == study.user_attrs["lrss:baseline"]
 
