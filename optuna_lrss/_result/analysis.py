@@ -29,6 +29,7 @@ from optuna_lrss._result.diagnostics import Diagnostic
 from optuna_lrss._result.diagnostics import Facts
 from optuna_lrss._result.diagnostics import diagnose
 from optuna_lrss._result.report import report
+from optuna_lrss._study.history import GUESS
 from optuna_lrss._study.history import LAG
 from optuna_lrss._study.history import MOMENTUM
 from optuna_lrss._study.history import STEPS
@@ -392,6 +393,7 @@ def analyze(
         baseline_known=known is not None,
         steps_known=horizon is not None,
         tolerance=tolerance,
+        guess=stored.get(GUESS),
     )
     return replace(result, diagnostics=diagnose(facts))
 

@@ -61,6 +61,7 @@ class Facts:
     baseline_known: bool
     steps_known: bool
     tolerance: float
+    guess: object = None  # loss of the best output that does not look at its input
 
 
 def diagnose(facts: Facts) -> tuple[Diagnostic, ...]:
@@ -72,6 +73,7 @@ def diagnose(facts: Facts) -> tuple[Diagnostic, ...]:
         _momentum,
         _drift,
         _validation,
+        _guessing,
         _exhausted,
         _baseline,
         _states,
@@ -181,6 +183,22 @@ def _validation(facts: Facts) -> Iterator[Diagnostic]:
             f"The validation loss is uncertain by {100 * lowest.stderr / drop:.0f} % of the loss "
             "drop, because its set is small for the differences seen",
             "validate on more batches (validation_batches=...)",
+        )
+
+
+def _guessing(facts: Facts) -> Iterator[Diagnostic]:
+    result, guess = facts.result, facts.guess
+    if not isinstance(guess, (int, float)):
+        return
+    lowest = min(facts.observations.items, key=lambda o: o.loss if o.loss == o.loss else math.inf)
+    # Two standard errors: a loss that is lower by less may be so by chance.
+    if result.lowest > guess - 2.0 * (lowest.stderr or 0.0):
+        yield Diagnostic(
+            "guessing",
+            f"The lowest loss, {result.lowest:.4g}, is no better than guessing: the best output "
+            f"that does not look at the input has {guess:.4g}",
+            "take more steps per trial, validate on more batches, or check that inputs and "
+            "targets belong together",
         )
 
 

@@ -41,6 +41,7 @@ BASELINE = "lrss:baseline"
 STEPS = "lrss:steps"
 MOMENTUM = "lrss:momentum"
 LAG = "lrss:lag"
+GUESS = "lrss:guess"
 #: Trial user attribute of StepObjective: {"steps", "diverged"[, "stderr"]}, and from a factory
 #: also {"baseline", "momentum", "lag"}.
 TRIAL = "lrss:trial"

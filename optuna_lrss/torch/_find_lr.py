@@ -55,8 +55,7 @@ def find_lr(
 
             result = find_lr(model, optimizer, cross_entropy, train_loader, valid_loader)
             print(result)
-            for group in optimizer.param_groups:
-                group["lr"] = result.recommended
+            apply_learning_rate(optimizer, result.recommended)
 
     Args:
         model: The model.

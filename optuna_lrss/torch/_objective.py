@@ -15,6 +15,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from optuna_lrss._study.history import BASELINE
+from optuna_lrss._study.history import GUESS
 from optuna_lrss._study.history import LAG
 from optuna_lrss._study.history import MOMENTUM
 from optuna_lrss._study.history import STEPS
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 _SAME_BASELINE = 1e-4
 #: The same with autocast, whose types have 8 to 11 bits.
 _SAME_BASELINE_AUTOCAST = 1e-2
+#: Attributes that every objective of a study must agree on; the others follow from these.
+_CHECKED = (BASELINE, STEPS, MOMENTUM)
 _BUILD = 100  # a seed's purpose, see _short_trial
 
 # Trials train one shared model and reseed the process's random states: one at a time.
@@ -79,7 +82,8 @@ class StepObjective:
     Args:
         model: The model, a :class:`torch.nn.Module`, compiled or not. Modules in eval mode
             (frozen batch normalisation) stay in it while others train; a model that is in eval
-            mode as a whole is put in train mode.
+            mode as a whole is put in train mode. Live running statistics are measured again on
+            the training batches before each validation (the method page, section 1).
         optimizer: An optimizer over the model's parameters. The trial's learning rate is that of
             its first param group; the other groups keep their ratio to it. Attached schedulers
             are not stepped. Optimizers that need a closure (LBFGS) get one.
@@ -98,8 +102,9 @@ class StepObjective:
         low: Lowest learning rate.
         high: Highest learning rate.
         validation_batches: Use the first so many validation batches; ``None`` for all. The loss
-            is the mean over samples: batch means weighted by batch size, which is the length of
-            the first tensor in the batch.
+            is the mean over samples: batch means weighted by batch size, which is the length
+            that most tensors of the batch have; a loss that sums is divided by it. They are kept
+            on the device and take as much memory as these samples do.
         loss_form: ``"output"`` for ``loss_fn(output, target)``, ``"model"`` for ``loss_fn(model,
             batch)``. ``"auto"`` takes the latter if the function's first parameter is called
             ``model`` or the batches are no pairs.
@@ -110,9 +115,11 @@ class StepObjective:
         closure: Whether ``optimizer.step`` gets a closure; ``None`` finds out from its signature.
         device: Train here; ``None`` for where the model is. A model elsewhere is moved for each
             trial and back, which costs a copy: better move it before.
-        extra_state: Further objects to reset: modules, optimizers, or objects with
-            ``state_dict`` and ``load_state_dict``, such as an average of the weights that an
-            optimizer hook updates.
+        extra_state: Further objects to reset, in a list, such as an average of the weights that
+            an optimizer hook updates: modules, optimizers, tensors, arrays, random generators,
+            built-in containers, small objects of Python classes, or objects with ``state_dict``
+            and ``load_state_dict``. What the first trial changes for good elsewhere, as far as
+            hooks and ``loss_fn`` refer to it, is warned of by name.
         snapshot_on_host: Keep the copies of weights in (pinned) host memory instead of doubling
             the device's.
         seed: Seed of batch order, dropout and other random numbers. The same seed gives the same
@@ -121,8 +128,9 @@ class StepObjective:
 
     Raises:
         ValueError: If an argument is out of its range, a loader is empty or can be read only once,
-            the optimizer's parameters are not the model's, nothing is trainable, or the model
-            cannot be put back (lazy, on the meta device, distributed).
+            the optimizer's parameters are not the model's, nothing is trainable, the model
+            cannot be put back (lazy, on the meta device, distributed); in the first trial, if the
+            optimizer ignores its learning rate.
     """
 
     def __init__(
@@ -285,19 +293,22 @@ class StepObjective:
     def _study_attrs(self) -> dict[str, float]:
         if isinstance(self._source, _Factory):  # then the rest differs from trial to trial
             return {STEPS: self._settings.steps}
-        return {
+        attrs = {
             BASELINE: self._source.baseline,
             STEPS: self._settings.steps,
             MOMENTUM: self._source.momentum,
             LAG: self._source.lag,
         }
+        if self._source.guess is not None:
+            attrs[GUESS] = self._source.guess
+        return attrs
 
     def _write_or_check(self, study: Study) -> None:
         stored = study.user_attrs
         for key, value in self._study_attrs().items():
             if key not in stored:
                 study.set_user_attr(key, value)
-            elif key != LAG and not self._same(key, float(stored[key]), value):
+            elif key in _CHECKED and not self._same(key, float(stored[key]), value):
                 raise ValueError(_other_start(study.study_name, key, stored[key], value))
 
     def _same(self, key: str, stored: float, value: float) -> bool:
@@ -331,7 +342,12 @@ class _Factory:
         key = tuple(sorted(trial.params.items()))  # the learning rate is not among them yet
         baseline, lag = self._known.get(key, (None, None))
         short_trial = ShortTrial(
-            pieces, self._settings, self._extra_state, baseline=baseline, lag=lag
+            pieces,
+            self._settings,
+            self._extra_state,
+            baseline=baseline,
+            lag=lag,
+            check=not self._known,
         )
         self._known[key] = short_trial.baseline, short_trial.lag
         return short_trial

@@ -29,15 +29,25 @@ def learning_rate_ratios(optimizer: Optimizer) -> list[float]:
     Raises:
         ValueError: If a group has no learning rate, or the first group's is not above 0.
     """
-    rates = [_learning_rate(group, i) for i, group in enumerate(optimizer.param_groups)]
-    if rates[0] == 0.0 and all("initial_lr" in group for group in optimizer.param_groups):
-        rates = [float(group["initial_lr"]) for group in optimizer.param_groups]
+    rates = _rates(optimizer)
     if not (rates[0] > 0.0 and all(math.isfinite(rate) for rate in rates)):
         raise ValueError(
             f"the optimizer's param groups have the learning rates {rates}: the first must be "
             "above 0, since the others keep their ratio to it (for one group any lr > 0 will do)."
         )
     return [rate / rates[0] for rate in rates]
+
+
+def own_learning_rate(optimizer: Optimizer) -> float:
+    """The first group's, or the one it starts from where a scheduler holds it at 0."""
+    return _rates(optimizer)[0]
+
+
+def _rates(optimizer: Optimizer) -> list[float]:
+    rates = [_learning_rate(group, i) for i, group in enumerate(optimizer.param_groups)]
+    if rates[0] == 0.0 and all("initial_lr" in group for group in optimizer.param_groups):
+        rates = [float(group["initial_lr"]) for group in optimizer.param_groups]
+    return rates
 
 
 def set_learning_rate(optimizer: Optimizer, lr: float, ratios: list[float]) -> None:

@@ -128,7 +128,7 @@ def read_options(options: Mapping[str, Any]) -> tuple[Settings, SearchSpace, tup
     return Settings(snapshots=snapshots, **rest), space, extra_state
 
 
-def read_snapshots(snapshots: Iterable[int] | None) -> tuple[int, ...]:
+def read_snapshots(snapshots: Any) -> tuple[int, ...]:
     """The steps as a tuple.
 
     Raises:

@@ -13,17 +13,25 @@ import copy
 import operator
 from collections import OrderedDict
 from collections import deque
+from collections.abc import Collection
 from collections.abc import Iterable
 from typing import Any
 from typing import NamedTuple
 from typing import NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
+from optuna_lrss.torch._plain import ATOMS
+from optuna_lrss.torch._plain import CONTAINERS
+from optuna_lrss.torch._plain import attributes_of
+from optuna_lrss.torch._plain import is_plain
+from optuna_lrss.torch._plain import saved_array
+from optuna_lrss.torch._plain import saved_attributes
 from optuna_lrss.torch._random import Undo
 from optuna_lrss.torch._random import saved_generator
 
@@ -37,13 +45,15 @@ class Snapshot:
     """The state of some objects, to be put back any number of times.
 
     Modules and optimizers are walked with all their attributes: parameters and buffers, nested
-    modules, modes, hooks, optimizer state, param groups. Among the attributes, tensors, random
-    generators and the built-in containers are put back with their contents; any other object is
-    put back by reference, its inside is its own affair. Objects that only offer ``state_dict`` and
-    ``load_state_dict`` go through deep copies of these, on the way in and on the way out.
+    modules, modes, hooks, optimizer state, param groups. Among the attributes, tensors, arrays,
+    random generators, the built-in containers and small objects of plain Python classes
+    (:mod:`._plain`) are put back with their contents; any other object is put back by reference,
+    its inside is its own affair. Objects that only offer ``state_dict`` and ``load_state_dict`` go
+    through deep copies of these, on the way in and on the way out.
 
     Args:
-        objects: Modules, optimizers, or objects with ``state_dict`` and ``load_state_dict``.
+        objects: Modules, optimizers, objects with ``state_dict`` and ``load_state_dict``, tensors,
+            arrays, generators, containers, plain objects.
         on_host: Keep the contents in host memory (pinned for CUDA tensors) instead of beside the
             originals.
         like: An earlier snapshot; contents that are the same bit for bit are shared with it
@@ -69,10 +79,16 @@ class Snapshot:
         self._undo: list[Undo] = []
         self._seen: dict[int, object] = {}  # holds the objects, so that no id is used twice
         for value in objects:
-            if isinstance(value, (nn.Module, Optimizer)):
+            if hasattr(value, "load_state_dict") and not isinstance(value, _WALKED):
+                self._undo.append(_saved_state_dict(value))
+            elif isinstance(value, _WALKED) or saved_generator(value) or is_plain(value):
                 self._record(value)
             else:
-                self._undo.append(_saved_state_dict(value))
+                raise ValueError(
+                    f"extra_state holds a {type(value).__name__}, which cannot be reset: give "
+                    "modules, tensors, arrays, generators, containers, plain objects, or objects "
+                    "with state_dict() and load_state_dict()."
+                )
         self._known = {}
 
     def __reduce__(self) -> NoReturn:
@@ -81,6 +97,11 @@ class Snapshot:
             "a StepObjective refers to its model in this process's memory and cannot be pickled: "
             "build it in each process, or use StepObjective.from_factory."
         )
+
+    @property
+    def tensors(self) -> Collection[int]:
+        """Ids of the tensors that are put back with their contents."""
+        return self._tensors.keys()
 
     def restore(self) -> None:
         """Puts everything back; the snapshot stays good for the next time."""
@@ -95,7 +116,7 @@ class Snapshot:
                     place.copy_(content)
 
     def _record(self, value: object) -> None:
-        if isinstance(value, _ATOMS) or id(value) in self._seen:
+        if isinstance(value, ATOMS) or id(value) in self._seen:
             return
         if isinstance(value, Tensor):
             self._seen[id(value)] = value
@@ -103,12 +124,20 @@ class Snapshot:
         elif isinstance(value, (nn.Module, Optimizer)):
             self._seen[id(value)] = value
             self._record_object(value)
-        elif isinstance(value, (dict, list, set, deque, tuple)):
+        elif isinstance(value, CONTAINERS):
             self._seen[id(value)] = value
             self._record_container(value)
         elif (put_back := saved_generator(value)) is not None:
             self._seen[id(value)] = value
             self._undo.append(put_back)
+        elif isinstance(value, np.ndarray):
+            self._seen[id(value)] = value
+            self._undo.append(saved_array(value))
+        elif is_plain(value):
+            self._seen[id(value)] = value
+            self._undo += saved_attributes(value, _saved_dict)
+            for item in attributes_of(value).values():
+                self._record(item)
 
     def _record_object(self, value: nn.Module | Optimizer) -> None:
         self._record(vars(value))
@@ -150,17 +179,11 @@ class Snapshot:
         self._tensors[id(tensor)] = _Saved(place, content)
 
 
-#: What cannot change, or is put back by reference alone; checked first, as most values are one.
-_ATOMS = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, type)
-_PLAIN = frozenset(_ATOMS)
+_WALKED = (nn.Module, Optimizer, Tensor, np.ndarray, *CONTAINERS)
+_PLAIN = frozenset(ATOMS)
 
 
 def _saved_state_dict(value: Any) -> Undo:
-    if not (hasattr(value, "state_dict") and hasattr(value, "load_state_dict")):
-        raise ValueError(
-            f"extra_state holds a {type(value).__name__}, which cannot be reset: give objects "
-            "with state_dict() and load_state_dict()."
-        )
     # state_dict returns references and load_state_dict keeps what it is given: copy both ways.
     saved = copy.deepcopy(value.state_dict())
     return lambda: value.load_state_dict(copy.deepcopy(saved))
