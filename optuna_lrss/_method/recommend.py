@@ -32,6 +32,7 @@ def recommended_lr(
     *,
     steps: int,
     momentum: float = 0.0,
+    lag: float | None = None,
     min_lr: float | None = None,
 ) -> float:
     """The smoothed midpoint with the momentum lag (the method page, section 7).
@@ -47,6 +48,8 @@ def recommended_lr(
         lowest: Lowest loss of the curve, below ``baseline``.
         steps: Horizon of the short trials.
         momentum: Heavy-ball beta of SGD; 0 for plain SGD and for Adam.
+        lag: Share of its steady step that the optimizer delivered; ``None`` for that of an
+            optimizer that starts at rest.
         min_lr: The knee of the curve as measured. Smoothing moves a knee to the left by about
             its width; one that lies further left is a wiggle of the plateau and not considered.
 
@@ -61,7 +64,7 @@ def recommended_lr(
     first = min(int(np.searchsorted(x, from_x)), at_half)
     at_knee = knee_of_smoothed(x, yn, first, at_half)
     midpoint = 10.0 ** float(0.5 * (x[at_knee] + x[at_max]))
-    return float(midpoint * momentum_lag(momentum, steps))
+    return float(midpoint * (momentum_lag(momentum, steps) if lag is None else lag))
 
 
 def _smoothed(curve: LRCurve, baseline: float, lowest: float) -> tuple[FloatArray, FloatArray]:
@@ -98,3 +101,21 @@ def momentum_lag(momentum: float, steps: int) -> float:
     if steps < 1:
         raise ValueError(f"steps={steps!r} must be at least 1: the optimizer steps of a trial.")
     return 1.0 - momentum * (1.0 - momentum**steps) / (steps * (1.0 - momentum))
+
+
+def lag_at(steps: int, lag: float, known_at: int, momentum: float) -> float:
+    """The lag at another horizon: what is missing at the start decays like ``beta^t``.
+
+    Args:
+        steps: The horizon that is asked about.
+        lag: The lag at the horizon ``known_at``.
+        known_at: That horizon, in steps.
+        momentum: beta, in [0, 1).
+
+    Returns:
+        The lag at ``steps``, in (0, 1].
+    """
+    if momentum == 0.0:
+        return lag
+    at_rest, at_rest_there = momentum_lag(momentum, steps), momentum_lag(momentum, known_at)
+    return 1.0 - (1.0 - lag) * (1.0 - at_rest) / (1.0 - at_rest_there)

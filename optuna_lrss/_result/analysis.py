@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ import numpy as np
 from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._method.points import TooFewPointsError
 from optuna_lrss._method.points import points_of_interest
+from optuna_lrss._method.recommend import lag_at
+from optuna_lrss._method.recommend import momentum_lag
 from optuna_lrss._result.diagnostics import Facts
 from optuna_lrss._result.diagnostics import diagnose
 from optuna_lrss._result.horizons import drift_of
@@ -25,6 +28,8 @@ from optuna_lrss._study.curves import Observations
 from optuna_lrss._study.curves import at_step
 from optuna_lrss._study.curves import ranked
 from optuna_lrss._study.history import StudyHistory
+from optuna_lrss._study.keys import GUESS
+from optuna_lrss._study.keys import LAG
 from optuna_lrss._study.keys import MOMENTUM
 from optuna_lrss._study.keys import STEPS
 from optuna_lrss._study.keys import configuration_of
@@ -65,7 +70,8 @@ def analyze(
         baseline: Loss of the untrained model; default what the objective stored as
             ``lrss:baseline``, else the loss on the lowest plateau.
         steps: Horizon of the short trials; default ``lrss:steps``.
-        momentum: Heavy-ball beta of SGD, 0 for plain SGD and Adam; default ``lrss:momentum``.
+        momentum: Heavy-ball beta of SGD, 0 for plain SGD and Adam, of an optimizer that started
+            at rest; default ``lrss:momentum`` with the lag that was stored, ``lrss:lag``.
         normalize: Whether the curvature is taken on the normalised loss.
         tolerance: Width in decades that counts as resolved.
 
@@ -83,7 +89,8 @@ def analyze(
     horizon = steps if steps is not None else stored.get(STEPS)
     own = next((o.momentum for o in observations.items if o.momentum is not None), 0.0)
     beta = float(momentum if momentum is not None else stored.get(MOMENTUM, own))
-    horizons = {} if step is not None else picks_at_each_step(observations, known, beta, normalize)
+    lag = _lag_of(observations, stored, horizon, beta, given=momentum is not None)
+    horizons = {} if step is not None else picks_at_each_step(observations, known, lag, normalize)
     if step is not None:
         observations = at_step(observations, step)
         horizon = step
@@ -93,7 +100,7 @@ def analyze(
     search = CurveSearch(
         SearchOptions(tolerance=tolerance), Known(observations, None, given=known), distribution
     )
-    picks = picks_of(curve, points, n, beta)
+    picks = picks_of(curve, points, n, lag)
     result = LRAnalysis(
         curve=curve,
         baseline=points.baseline,
@@ -115,6 +122,7 @@ def analyze(
         horizons=horizons,
         drift=drift_of(horizons),
         normalize=normalize,
+        lag=lag(n),
     )
     facts = Facts(
         result=result,
@@ -122,6 +130,7 @@ def analyze(
         baseline_known=known is not None,
         steps_known=horizon is not None,
         tolerance=tolerance,
+        guess=stored.get(GUESS),
     )
     return replace(result, diagnostics=diagnose(facts))
 
@@ -151,6 +160,28 @@ def _select(
             )
         return curves[key]
     return ranked(curves.values())[0]
+
+
+def _lag_of(
+    observations: Observations,
+    stored: Mapping[str, Any],
+    horizon: int | None,
+    momentum: float,
+    *,
+    given: bool,
+) -> Callable[[int], float]:
+    """The share of its steady step that the optimizer delivers within so many steps.
+
+    Of an optimizer that starts at rest, unless the lag of the real one was stored and the caller
+    has not ``given`` another momentum.
+    """
+    own = next((o.lag for o in observations.items if o.lag is not None), None)
+    lag = own if own is not None else stored.get(LAG)
+    if given or not isinstance(lag, (int, float)) or not 0.0 < lag <= 1.0:
+        return lambda n: momentum_lag(momentum, n)
+    known_at = stored.get(STEPS, horizon)
+    known, at = float(lag), known_at
+    return lambda n: lag_at(n, known, n if at is None else int(at), momentum)
 
 
 def _values(observation: Observation, param_name: str) -> dict[str, Any]:

@@ -58,6 +58,8 @@ class AnalysisData:
         n_steps: Optimizer steps that they took; ``None`` where the objective does not say.
         steps: Horizon of the short trials.
         momentum: Heavy-ball beta that ``recommended`` was corrected for.
+        lag: The factor of that correction: the share of its steady step that the optimizer
+            delivered in the short trials.
         noise: Standard deviation of one loss as a share of the loss drop.
         lowest: Lowest loss of the fitted curve.
         param_name: Name of the learning rate.
@@ -96,6 +98,7 @@ class AnalysisData:
     horizons: dict[int, dict[str, float]] = field(default_factory=dict)
     drift: dict[str, float] = field(default_factory=dict)
     normalize: bool = True
+    lag: float = 1.0
 
     @property
     def picks(self) -> dict[str, float]:

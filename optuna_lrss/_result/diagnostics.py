@@ -14,6 +14,7 @@ from optuna_lrss._method.curve import FloatArray
 from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._method.curve import holds
 from optuna_lrss._method.divergence import contradicted
+from optuna_lrss._method.recommend import momentum_lag
 from optuna_lrss._result.data import AnalysisData
 from optuna_lrss._result.data import Diagnostic
 from optuna_lrss._study.trials import Observation
@@ -42,6 +43,7 @@ class Facts:
         baseline_known: Whether the baseline is the untrained model's own.
         steps_known: Whether the horizon is.
         tolerance: How well every point was to be known, in decades.
+        guess: Loss of the best output that does not look at its input, where it is known.
     """
 
     result: AnalysisData
@@ -49,6 +51,7 @@ class Facts:
     baseline_known: bool
     steps_known: bool
     tolerance: float
+    guess: object = None
 
 
 def diagnose(facts: Facts) -> tuple[Diagnostic, ...]:
@@ -61,6 +64,7 @@ def diagnose(facts: Facts) -> tuple[Diagnostic, ...]:
         _momentum,
         _drift,
         _validation,
+        _guessing,
         _exhausted,
         _baseline,
         _states,
@@ -151,7 +155,8 @@ def _noise(facts: Facts) -> Iterator[Diagnostic]:
 def _momentum(facts: Facts) -> Iterator[Diagnostic]:
     result = facts.result
     needed = 1.0 / (1.0 - result.momentum)
-    if result.steps < needed:
+    # A velocity that was built up before the trial counts as steps taken.
+    if result.lag < momentum_lag(result.momentum, math.ceil(needed)):
         yield Diagnostic(
             "short-horizon",
             f"{result.steps} steps are fewer than the {needed:.0f} that momentum "
@@ -185,6 +190,22 @@ def _validation(facts: Facts) -> Iterator[Diagnostic]:
             f"The validation loss is uncertain by {100 * lowest.stderr / drop:.0f} % of the loss "
             "drop, because its set is small for the differences seen",
             "validate on more batches (validation_batches=...)",
+        )
+
+
+def _guessing(facts: Facts) -> Iterator[Diagnostic]:
+    result, guess = facts.result, facts.guess
+    if not isinstance(guess, (int, float)):
+        return
+    lowest = min(facts.trials, key=lambda o: o.loss if o.loss == o.loss else math.inf)
+    # Two standard errors: a loss that is lower by less may be so by chance.
+    if result.lowest > guess - 2.0 * (lowest.stderr or 0.0):
+        yield Diagnostic(
+            "guessing",
+            f"The lowest loss, {result.lowest:.4g}, is no better than guessing: the best output "
+            f"that does not look at the input has {guess:.4g}",
+            "take more steps per trial, validate on more batches, or check that inputs and "
+            "targets belong together",
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from optuna_lrss._method.curve import LRCurve
@@ -20,7 +22,7 @@ _MOST_HORIZONS = 6
 
 
 def picks_of(
-    curve: LRCurve, points: PointsOfInterest, steps: int, momentum: float
+    curve: LRCurve, points: PointsOfInterest, steps: int, lag: Callable[[int], float]
 ) -> dict[str, float]:
     """Every pick and window end by name.
 
@@ -28,21 +30,24 @@ def picks_of(
         curve: The known losses.
         points: What was read off them.
         steps: Horizon of the short trials.
-        momentum: Heavy-ball beta of SGD; 0 for plain SGD and for Adam.
+        lag: Share of its steady step that the optimizer delivers within so many steps.
     """
     recommended = recommended_lr(
         curve,
         points.baseline,
         points.lowest,
         steps=steps,
-        momentum=momentum,
+        lag=lag(steps),
         min_lr=points.min_lr,
     )
     return {"recommended": recommended, **{name: getattr(points, name) for name in POINTS}}
 
 
 def picks_at_each_step(
-    observations: Observations, baseline: float | None, momentum: float, normalize: bool
+    observations: Observations,
+    baseline: float | None,
+    lag: Callable[[int], float],
+    normalize: bool,
 ) -> dict[int, dict[str, float]]:
     """The picks at every snapshot step that has a window."""
     found: dict[int, dict[str, float]] = {}
@@ -53,7 +58,7 @@ def picks_at_each_step(
             points = points_of_interest(curve, baseline, normalize=normalize)
         except NoWindowError:
             continue
-        found[step] = picks_of(curve, points, max(step, 1), momentum)
+        found[step] = picks_of(curve, points, max(step, 1), lag)
     return found
 
 

@@ -9,7 +9,10 @@ from typing import Any
 BASELINE = "lrss:baseline"
 STEPS = "lrss:steps"
 MOMENTUM = "lrss:momentum"
-#: Trial user attribute of StepObjective: {"steps", "diverged"[, "stderr"][, "baseline"]}.
+LAG = "lrss:lag"
+GUESS = "lrss:guess"
+#: Trial user attribute of StepObjective: {"steps", "diverged"[, "stderr"]}, and from a factory
+#: also {"baseline", "momentum", "lag"}.
 TRIAL = "lrss:trial"
 
 Configuration = tuple[tuple[str, Any], ...]

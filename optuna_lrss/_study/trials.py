@@ -39,6 +39,7 @@ class Observation(NamedTuple):
     steps: int | None
     baseline: float | None  # lower is better
     momentum: float | None  # of the trial's own optimizer, where a factory makes one
+    lag: float | None  # the same
     stderr: float | None  # standard error of the validation loss, over the validation set
     leader: int | None  # first trial of the configuration that the sampler had in mind
     role: str | None  # why the sampler proposed this learning rate; None if it did not
@@ -92,6 +93,7 @@ def observe(
         steps=info.get("steps"),
         baseline=_own_baseline(info, sign),
         momentum=info.get("momentum"),
+        lag=info.get("lag"),
         stderr=info.get("stderr"),
         leader=None if claim is None else claim.leader,
         role=_role(claim, float(lr)),

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset
 from torch.utils.data import IterableDataset
@@ -63,7 +64,8 @@ def draw_batches(
         skip = 0 if count is None or _shuffles(loader) else repeat * count
         stop = None if count is None else skip + count
         once_or_more = _cycle(loader) if start_over and count is not None else iter(loader)
-        batches = list(islice(once_or_more, skip, stop))
+        # Copied as they come: a loader may refill one buffer for every batch.
+        batches = [fresh_copy(batch) for batch in islice(once_or_more, skip, stop)]
     if not batches:
         raise ValueError(f"{name} holds no batch: at least one is needed.")
     return batches
@@ -113,6 +115,8 @@ def _preserved_loader(loader: Iterable[Any]) -> Iterator[list[torch.Generator]]:
     for part in _parts(loader):
         attributes = vars(part)
         undo.append(_saved_attributes(attributes))
+        if isinstance(part, DataLoader) and part.persistent_workers:
+            part._iterator = None  # else the caller's own pass would start over
         for value in attributes.values():
             if (put_back := saved_generator(value)) is not None:
                 undo.append(put_back)
@@ -162,26 +166,77 @@ def to_device(batch: Any, device: torch.device) -> Any:
 
 def fresh_copy(batch: Any) -> Any:
     """A copy that a loss function may change: what it pops or overwrites stays in this trial."""
+    return _mapped(batch, _duplicate)
 
-    def duplicate(leaf: Any) -> Any:
-        if isinstance(leaf, np.ndarray):
-            return leaf.copy()
-        return leaf.clone() if hasattr(leaf, "clone") else leaf
 
-    return _mapped(batch, duplicate)
+def _duplicate(leaf: Any) -> Any:
+    if isinstance(leaf, np.ndarray):
+        return leaf.copy()
+    if hasattr(leaf, "clone"):
+        return leaf.clone()
+    if isinstance(leaf, PackedSequence):
+        return leaf._replace(data=leaf.data.clone())
+    if not hasattr(leaf, "__dict__") or callable(leaf):
+        return leaf
+    # A batch of a class of one's own: its tensors are copied, the objects that it knows are not.
+    twin = copy.copy(leaf)
+    for name, value in vars(leaf).items():
+        own = isinstance(value, (Tensor, np.ndarray, list, dict, tuple))
+        vars(twin)[name] = fresh_copy(value) if own else value
+    return twin
 
 
 def batch_size(batch: Any) -> int:
-    """Number of samples: the length of the first tensor with a dimension; 1 if there is none."""
+    """Number of samples.
+
+    The length that most of the batch's tensors and arrays have, of two equally frequent ones the
+    first; an object that holds several, such as a packed sequence or a graph, has its own
+    ``batch_size``, ``batch_sizes``, ``num_graphs`` or length. 1 if nothing has a length.
+    """
     sizes: list[int] = []
 
     def measure(leaf: Any) -> Any:
-        if isinstance(leaf, (Tensor, np.ndarray)) and leaf.ndim > 0:
-            sizes.append(len(leaf))
+        if (size := _length(leaf)) is not None:
+            sizes.append(size)
         return leaf
 
     _mapped(batch, measure)
-    return sizes[0] if sizes else 1
+    return max(sizes, key=sizes.count) if sizes else 1
+
+
+def halves(batch: Any) -> tuple[Any, Any] | None:
+    """A batch as two of half its size; ``None`` where it cannot be divided."""
+    size = batch_size(batch)
+    whole = True
+
+    def take(part: slice) -> Callable[[Any], Any]:
+        def cut(leaf: Any) -> Any:
+            nonlocal whole
+            known = isinstance(leaf, (Tensor, np.ndarray))
+            whole &= known or _length(leaf) is None
+            return leaf[part] if known and _length(leaf) == size else leaf
+
+        return cut
+
+    middle = size // 2
+    parts = _mapped(batch, take(slice(middle))), _mapped(batch, take(slice(middle, None)))
+    return parts if whole and middle > 0 else None
+
+
+def _length(leaf: Any) -> int | None:
+    if isinstance(leaf, (Tensor, np.ndarray)):
+        return len(leaf) if leaf.ndim > 0 else None
+    if isinstance(leaf, PackedSequence):
+        return int(leaf.batch_sizes[0])
+    for name in ("batch_size", "num_graphs"):
+        size = getattr(leaf, name, None)
+        size = size[0] if isinstance(size, (tuple, list)) and size else size  # as of a TensorDict
+        if isinstance(size, int):
+            return size
+    if hasattr(leaf, "__dict__") and not isinstance(leaf, type):
+        inside = [v for v in vars(leaf).values() if isinstance(v, (Tensor, np.ndarray))]
+        return batch_size(inside) if any(v.ndim for v in inside) else None
+    return None
 
 
 def _mapped(batch: Any, change: Callable[[Any], Any]) -> Any:

@@ -16,10 +16,12 @@ from tqdm import tqdm
 
 from optuna_lrss._result.analysis import analyze
 from optuna_lrss._result.lr_analysis import LRAnalysis
+from optuna_lrss._study.arguments import require_count
 from optuna_lrss._study.pruner import LRStepPruner
 from optuna_lrss._study.sampler import LRStepSampler
 from optuna_lrss.torch._objective import StepObjective
 from optuna_lrss.torch._settings import StepOptions
+from optuna_lrss.torch._settings import is_number
 
 
 if TYPE_CHECKING:
@@ -53,8 +55,7 @@ def find_lr(
 
             result = find_lr(model, optimizer, cross_entropy, train_loader, valid_loader)
             print(result)
-            for group in optimizer.param_groups:
-                group["lr"] = result.recommended
+            apply_learning_rate(optimizer, result.recommended)
 
     Args:
         model: The model.
@@ -68,8 +69,8 @@ def find_lr(
         repeats: Most evaluations of one learning rate, spent where noise leaves it undecided.
         start: Where to begin: an earlier result, an interval or a learning rate.
         n_trials: Run at most this many short trials, though points may stay unresolved; ``None``
-            stops when all are resolved.
-        timeout: Start no trial after this many seconds.
+            stops when all are resolved, 0 only analyses what the storage holds.
+        timeout: Start no trial after this many seconds; ``None`` for no limit.
         storage: Database URL or Optuna storage to keep the study in; ``None`` keeps it in memory.
         study_name: Name of the study in it. An existing study of that name is continued, or only
             analysed if it is resolved.
@@ -83,6 +84,7 @@ def find_lr(
         ValueError: If an argument is out of its range; see :class:`StepObjective`.
         NoWindowError: If no learning rate in the range learns; the message says what to change.
     """
+    _require_budget(n_trials, timeout)
     show = options.get("progress", True)
     param_name = options.get("param_name", "lr")
     silent: StepOptions = {**options, "progress": False}
@@ -99,9 +101,18 @@ def find_lr(
             load_if_exists=True,
         )
         # optimize would run one more trial on a study that is already resolved.
-        if not sampler.is_resolved(study):
+        if n_trials != 0 and not sampler.is_resolved(study):
             _optimize(study, objective, param_name, n_trials, timeout, show=show)
         return analyze(study, param_name=param_name, tolerance=tolerance)
+
+
+def _require_budget(n_trials: Any, timeout: Any) -> None:
+    if n_trials is not None:
+        require_count("n_trials", n_trials, at_least=0)
+    if timeout is not None and not (is_number(timeout) and timeout > 0):
+        raise ValueError(
+            f"timeout={timeout!r} must be a number of seconds above 0, or None for no limit."
+        )
 
 
 def _optimize(

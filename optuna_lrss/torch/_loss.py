@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch import nn
 
@@ -16,6 +17,10 @@ _SWITCH = (
     "Pass loss_form='output' for loss_fn(output, target) on (input, target) batches, or "
     "loss_form='model' for loss_fn(model, batch) on batches of any structure."
 )
+
+
+#: An output of more numbers than this, an image say, is no guess that a head could learn.
+_MOST_OUTPUTS = 100_000
 
 
 class BatchLoss:
@@ -37,6 +42,11 @@ class BatchLoss:
                 f"loss_fn={loss_fn!r} cannot be called: give loss_fn(output, target) or "
                 "loss_fn(model, batch)."
             )
+        if isinstance(loss_fn, type):
+            raise ValueError(
+                f"loss_fn={loss_fn.__name__} is a class: give an instance of it, "
+                f"loss_fn={loss_fn.__name__}()."
+            )
         self._loss_fn = loss_fn
         self._guessed = form == "auto"
         self._form = "model" if form == "auto" and _first_parameter(loss_fn) == "model" else form
@@ -50,8 +60,54 @@ class BatchLoss:
         """
         return _as_scalar(self._raw(model, batch))
 
+    def of_guessing(self, model: nn.Module, batches: list[Any]) -> list[float] | None:
+        """Losses of the best output that does not look at its input, one a batch.
+
+        For cross-entropy that is the entropy of the labels, for squared error their variance: what
+        a head can learn without its model.
+
+        Args:
+            model: The model, in eval mode: its outputs say of what shape a guess is.
+            batches: Batches whose losses are to be low together.
+
+        Returns:
+            The losses, or ``None`` where they cannot be told: ``loss_fn(model, batch)`` hides the
+            output, and some losses need more than one row of it.
+        """
+        if self._form == "model" or not all(map(_is_pair, batches)):
+            return None
+        with torch.no_grad():
+            outputs = [model(batch[0]) for batch in batches]
+        if not all(isinstance(o, Tensor) and o.ndim > 1 and _is_real(o) for o in outputs):
+            return None
+        rows = torch.cat([output.float().flatten(1) for output in outputs])
+        if rows[0].numel() > _MOST_OUTPUTS:
+            return None
+        guess = rows.mean(dim=0).requires_grad_()
+
+        def losses() -> list[Tensor]:
+            guesses = [guess.view(1, *o.shape[1:]).expand(o.shape) for o in outputs]
+            return [
+                _as_scalar(self._loss_fn(g, batch[1]))
+                for g, batch in zip(guesses, batches, strict=True)
+            ]
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            total = torch.stack(losses()).sum()
+            total.backward()
+            return total
+
+        optimizer = torch.optim.LBFGS([guess], max_iter=100, line_search_fn="strong_wolfe")
+        try:
+            with torch.enable_grad():
+                optimizer.step(closure)  # type: ignore[arg-type]  # typed for floats
+            return [loss.item() for loss in losses()]
+        except (RuntimeError, ValueError, TypeError):
+            return None
+
     def _raw(self, model: nn.Module, batch: Any) -> Any:
-        pair = isinstance(batch, (tuple, list)) and len(batch) == 2
+        pair = _is_pair(batch)
         if self._form == "model" or (self._form == "auto" and not pair):
             if self._form == "auto" and isinstance(self._loss_fn, nn.Module):
                 raise ValueError(_not_a_pair(batch))
@@ -65,6 +121,14 @@ class BatchLoss:
             if self._guessed:
                 error.add_note(f"loss_fn was called as loss_fn(output, target). {_SWITCH}")
             raise
+
+
+def _is_pair(batch: Any) -> bool:
+    return isinstance(batch, (tuple, list)) and len(batch) == 2
+
+
+def _is_real(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.layout == torch.strided and len(tensor) > 0
 
 
 def _first_parameter(loss_fn: Callable[..., Any]) -> str | None:

@@ -15,6 +15,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from optuna_lrss._study.keys import BASELINE
+from optuna_lrss._study.keys import GUESS
+from optuna_lrss._study.keys import LAG
 from optuna_lrss._study.keys import MOMENTUM
 from optuna_lrss._study.keys import STEPS
 from optuna_lrss._study.keys import TRIAL
@@ -26,7 +28,9 @@ from optuna_lrss.torch._settings import LossForm
 from optuna_lrss.torch._settings import SearchSpace
 from optuna_lrss.torch._settings import Settings
 from optuna_lrss.torch._settings import StepOptions
+from optuna_lrss.torch._settings import read_objects
 from optuna_lrss.torch._settings import read_options
+from optuna_lrss.torch._settings import read_snapshots
 from optuna_lrss.torch._short_trial import Outcome
 from optuna_lrss.torch._short_trial import ShortTrial
 from optuna_lrss.torch._short_trial import StepPieces
@@ -44,6 +48,8 @@ if TYPE_CHECKING:
 _SAME_BASELINE = 1e-4
 #: The same with autocast, whose types have 8 to 11 bits.
 _SAME_BASELINE_AUTOCAST = 1e-2
+#: Attributes that every objective of a study must agree on; the others follow from these.
+_CHECKED = (BASELINE, STEPS, MOMENTUM)
 _BUILD = 100  # a seed's purpose, see _short_trial
 
 # Trials train one shared model and reseed the process's random states: one at a time.
@@ -69,14 +75,15 @@ class StepObjective:
             study.optimize(objective)
 
     The untrained model's validation loss is evaluated once and kept in the study's user attributes
-    (``lrss:baseline``), with the number of steps and the momentum. A trial that diverges returns
-    ``inf``: when a loss is not finite, when one runs away in the middle of it, or when it ends
-    far above the baseline (the method page, section 6).
+    (``lrss:baseline``), with the number of steps, the momentum and its lag. A trial that diverges
+    returns ``inf``: when a loss is not finite, when one runs away in the middle of it, or when it
+    ends far above the baseline (the method page, section 6).
 
     Args:
         model: The model, a :class:`torch.nn.Module`, compiled or not. Modules in eval mode
             (frozen batch normalisation) stay in it while others train; a model that is in eval
-            mode as a whole is put in train mode.
+            mode as a whole is put in train mode. Live running statistics are measured again on
+            the training batches before each validation (the method page, section 1).
         optimizer: An optimizer over the model's parameters. The trial's learning rate is that of
             its first param group; the other groups keep their ratio to it. Attached schedulers
             are not stepped. Optimizers that need a closure (LBFGS) get one.
@@ -95,8 +102,9 @@ class StepObjective:
         low: Lowest learning rate.
         high: Highest learning rate.
         validation_batches: Use the first so many validation batches; ``None`` for all. The loss
-            is the mean over samples: batch means weighted by batch size, which is the length of
-            the first tensor in the batch.
+            is the mean over samples: batch means weighted by batch size, which is the length
+            that most tensors of the batch have; a loss that sums is divided by it. They are kept
+            on the device and take as much memory as these samples do.
         loss_form: ``"output"`` for ``loss_fn(output, target)``, ``"model"`` for ``loss_fn(model,
             batch)``. ``"auto"`` takes the latter if the function's first parameter is called
             ``model`` or the batches are no pairs.
@@ -107,9 +115,11 @@ class StepObjective:
         closure: Whether ``optimizer.step`` gets a closure; ``None`` finds out from its signature.
         device: Train here; ``None`` for where the model is. A model elsewhere is moved for each
             trial and back, which costs a copy: better move it before.
-        extra_state: Further objects to reset: modules, optimizers, or objects with
-            ``state_dict`` and ``load_state_dict``, such as an average of the weights that an
-            optimizer hook updates.
+        extra_state: Further objects to reset, in a list, such as an average of the weights that
+            an optimizer hook updates: modules, optimizers, tensors, arrays, random generators,
+            built-in containers, small objects of Python classes, or objects with ``state_dict``
+            and ``load_state_dict``. What the first trial changes for good elsewhere, as far as
+            hooks and ``loss_fn`` refer to it, is warned of by name.
         snapshot_on_host: Keep the copies of weights in (pinned) host memory instead of doubling
             the device's.
         seed: Seed of batch order, dropout and other random numbers. The same seed gives the same
@@ -118,8 +128,9 @@ class StepObjective:
 
     Raises:
         ValueError: If an argument is out of its range, a loader is empty or can be read only once,
-            the optimizer's parameters are not the model's, nothing is trainable, or the model
-            cannot be put back (lazy, on the meta device, distributed).
+            the optimizer's parameters are not the model's, nothing is trainable, the model
+            cannot be put back (lazy, on the meta device, distributed); in the first trial, if the
+            optimizer ignores its learning rate.
     """
 
     def __init__(
@@ -149,7 +160,7 @@ class StepObjective:
     ) -> None:
         settings = Settings(
             steps=steps,
-            snapshots=tuple(snapshots or ()),
+            snapshots=read_snapshots(snapshots),
             validation_batches=validation_batches,
             loss_form=loss_form,
             accumulate=accumulate,
@@ -163,7 +174,7 @@ class StepObjective:
         )
         space = SearchSpace(param_name, low, high)
         pieces = StepPieces(model, optimizer, loss_fn, train_loader, validation_loader)
-        self._prepare(settings, space, ShortTrial(pieces, settings, extra_state))
+        self._prepare(settings, space, ShortTrial(pieces, settings, read_objects(extra_state)))
 
     @classmethod
     def from_factory(
@@ -254,7 +265,11 @@ class StepObjective:
             if outcome.stderr is not None:
                 info["stderr"] = outcome.stderr
             if isinstance(self._source, _Factory):
-                info |= {"baseline": short_trial.baseline, "momentum": short_trial.momentum}
+                info |= {
+                    "baseline": short_trial.baseline,
+                    "momentum": short_trial.momentum,
+                    "lag": short_trial.lag,
+                }
             trial.set_user_attr(TRIAL, info)
 
         def report(step: int, loss: float) -> None:
@@ -278,18 +293,22 @@ class StepObjective:
     def _study_attrs(self) -> dict[str, float]:
         if isinstance(self._source, _Factory):  # then the rest differs from trial to trial
             return {STEPS: self._settings.steps}
-        return {
+        attrs = {
             BASELINE: self._source.baseline,
             STEPS: self._settings.steps,
             MOMENTUM: self._source.momentum,
+            LAG: self._source.lag,
         }
+        if self._source.guess is not None:
+            attrs[GUESS] = self._source.guess
+        return attrs
 
     def _write_or_check(self, study: Study) -> None:
         stored = study.user_attrs
         for key, value in self._study_attrs().items():
             if key not in stored:
                 study.set_user_attr(key, value)
-            elif not self._same(key, float(stored[key]), value):
+            elif key in _CHECKED and not self._same(key, float(stored[key]), value):
                 raise ValueError(_other_start(study.study_name, key, stored[key], value))
 
     def _same(self, key: str, stored: float, value: float) -> bool:
@@ -301,7 +320,7 @@ class StepObjective:
 
 
 class _Factory:
-    """Builds the pieces of each trial; remembers the baseline of each configuration."""
+    """Builds the pieces of each trial; remembers baseline and lag of each configuration."""
 
     def __init__(
         self,
@@ -314,16 +333,23 @@ class _Factory:
         self._build = build
         self._settings = settings
         self._extra_state = extra_state
-        self._baselines: dict[tuple[tuple[str, Any], ...], float] = {}
+        self._known: dict[tuple[tuple[str, Any], ...], tuple[float, float]] = {}
 
     def __call__(self, trial: BaseTrial) -> ShortTrial:
         with preserved_random_state():
             seed_everything(derived_seed(self._settings.seed, _BUILD))
             pieces = _as_pieces(self._build(trial))
         key = tuple(sorted(trial.params.items()))  # the learning rate is not among them yet
-        known = self._baselines.get(key)
-        short_trial = ShortTrial(pieces, self._settings, self._extra_state, baseline=known)
-        self._baselines[key] = short_trial.baseline
+        baseline, lag = self._known.get(key, (None, None))
+        short_trial = ShortTrial(
+            pieces,
+            self._settings,
+            self._extra_state,
+            baseline=baseline,
+            lag=lag,
+            check=not self._known,
+        )
+        self._known[key] = short_trial.baseline, short_trial.lag
         return short_trial
 
 

@@ -11,6 +11,8 @@ from torch.optim import SGD
 from torch.optim import Optimizer
 from torch.optim import RMSprop
 
+from optuna_lrss.torch._settings import is_number
+
 
 def learning_rate_ratios(optimizer: Optimizer) -> list[float]:
     """Learning rate of each param group relative to the first group's.
@@ -27,15 +29,25 @@ def learning_rate_ratios(optimizer: Optimizer) -> list[float]:
     Raises:
         ValueError: If a group has no learning rate, or the first group's is not above 0.
     """
-    rates = [_learning_rate(group, i) for i, group in enumerate(optimizer.param_groups)]
-    if rates[0] == 0.0 and all("initial_lr" in group for group in optimizer.param_groups):
-        rates = [float(group["initial_lr"]) for group in optimizer.param_groups]
+    rates = _rates(optimizer)
     if not (rates[0] > 0.0 and all(math.isfinite(rate) for rate in rates)):
         raise ValueError(
             f"the optimizer's param groups have the learning rates {rates}: the first must be "
             "above 0, since the others keep their ratio to it (for one group any lr > 0 will do)."
         )
     return [rate / rates[0] for rate in rates]
+
+
+def own_learning_rate(optimizer: Optimizer) -> float:
+    """The first group's, or the one it starts from where a scheduler holds it at 0."""
+    return _rates(optimizer)[0]
+
+
+def _rates(optimizer: Optimizer) -> list[float]:
+    rates = [_learning_rate(group, i) for i, group in enumerate(optimizer.param_groups)]
+    if rates[0] == 0.0 and all("initial_lr" in group for group in optimizer.param_groups):
+        rates = [float(group["initial_lr"]) for group in optimizer.param_groups]
+    return rates
 
 
 def set_learning_rate(optimizer: Optimizer, lr: float, ratios: list[float]) -> None:
@@ -49,6 +61,30 @@ def set_learning_rate(optimizer: Optimizer, lr: float, ratios: list[float]) -> N
             group["lr"].fill_(lr * ratio)
         else:
             group["lr"] = lr * ratio
+
+
+def apply_learning_rate(optimizer: Optimizer, lr: float) -> None:
+    """Gives an optimizer a learning rate, say ``result.recommended``.
+
+    A search finds that of the first param group; every other group keeps its ratio to it.
+
+    Example:
+        .. code-block:: python
+
+            apply_learning_rate(optimizer, result.recommended)
+
+    Args:
+        optimizer: The optimizer of the training. A learning rate held in a tensor is overwritten
+            in place.
+        lr: Learning rate of the first group.
+
+    Raises:
+        ValueError: If ``lr`` is not a positive number, or a group has no learning rate or the
+            first group's is 0, so that there are no ratios.
+    """
+    if not (is_number(lr) and 0.0 < lr < math.inf):
+        raise ValueError(f"lr={lr!r} must be a positive number, such as result.recommended.")
+    set_learning_rate(optimizer, float(lr), learning_rate_ratios(optimizer))
 
 
 def heavy_ball_momentum(optimizer: Optimizer) -> float:

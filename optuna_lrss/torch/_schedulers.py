@@ -8,6 +8,8 @@ measured with the optimizer's own.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +21,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from optuna_lrss.torch._optimizers import learning_rate_ratios
 from optuna_lrss.torch._optimizers import set_learning_rate
+from optuna_lrss.torch._settings import is_number
 
 
 def one_cycle(
@@ -40,6 +43,7 @@ def one_cycle(
     Raises:
         ValueError: If not ``0 < low < peak``, or ``total_steps`` is no positive whole number.
     """
+    _refuse_taken(options, ("max_lr", "div_factor"), "or pass peak=...")
     _require_bounds(low, peak)
     _require_steps("total_steps", total_steps, 1)
     ratios = learning_rate_ratios(optimizer)
@@ -72,6 +76,7 @@ def cyclical(
     Raises:
         ValueError: If not ``0 < low < peak``, or ``step_size_up`` is no positive whole number.
     """
+    _refuse_taken(options, ("max_lr", "base_lr"), "or make torch's CyclicLR yourself")
     _require_bounds(low, peak)
     _require_steps("step_size_up", step_size_up, 1)
     ratios = learning_rate_ratios(optimizer)
@@ -120,7 +125,7 @@ def warmup_cosine(
         raise ValueError(
             f"warmup_steps={warmup_steps!r} must be below total_steps={total_steps!r}."
         )
-    if not 0.0 <= final <= peak:
+    if not (is_number(final) and 0.0 <= final <= peak):
         raise ValueError(f"final={final!r} must lie between 0 and the peak, {peak:g}.")
     _start_at(optimizer, peak, learning_rate_ratios(optimizer))
     share = WarmupCosine(int(warmup_steps), int(total_steps), low / peak, final / peak)
@@ -154,13 +159,25 @@ def _start_at(optimizer: Optimizer, lr: float, ratios: list[float]) -> None:
 
 
 def _require_bounds(low: float, peak: float) -> None:
-    if not 0.0 < low < peak < math.inf:
+    real = is_number(low) and is_number(peak)
+    if not (real and 0.0 < low < peak < math.inf):
         raise ValueError(
             f"low={low!r}, peak={peak!r}: a schedule rises from a lower to a higher learning "
-            "rate, both positive."
+            "rate, both positive numbers."
         )
 
 
-def _require_steps(name: str, value: int, least: int) -> None:
-    if isinstance(value, bool) or value != int(value) or value < least:
-        raise ValueError(f"{name}={value!r} must be a whole number of at least {least}.")
+def _require_steps(name: str, value: Any, least: int) -> None:
+    if not (is_number(value) and math.isfinite(value) and value == int(value) >= least):
+        what = " (such as len(train_loader) * epochs)" if least else ""
+        raise ValueError(f"{name}={value!r} must be a whole number of at least {least}{what}.")
+
+
+def _refuse_taken(options: Mapping[str, Any], taken: Sequence[str], remedy: str) -> None:
+    """Options of torch's scheduler that follow from the window."""
+    for name in taken:
+        if name in options:
+            raise ValueError(
+                f"{name}={options[name]!r} follows from the window already: leave it out, "
+                f"{remedy}."
+            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 from typing import Literal
 from typing import TypedDict
 
+import numpy as np
 import torch
 
 from optuna_lrss._study.arguments import require_count
@@ -75,8 +77,9 @@ class Settings:
                 )
         if self.loss_form not in _LOSS_FORMS:
             raise ValueError(f"loss_form={self.loss_form!r} is unknown: use one of {_LOSS_FORMS}.")
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise ValueError(f"clip_norm={self.clip_norm!r} must be above 0, or None.")
+        if self.clip_norm is not None and not (is_number(self.clip_norm) and self.clip_norm > 0):
+            raise ValueError(f"clip_norm={self.clip_norm!r} must be a number above 0, or None.")
+        _require_device(self.device)
         if self.autocast is not None and not getattr(self.autocast, "is_floating_point", False):
             raise ValueError(
                 f"autocast={self.autocast!r} is no floating-point type: use torch.bfloat16 or "
@@ -103,10 +106,13 @@ class SearchSpace:
     high: float = 10.0
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.low < self.high < math.inf:
+        if not isinstance(self.param_name, str):
+            raise ValueError(f"param_name={self.param_name!r} must be a string, such as 'lr'.")
+        real = is_number(self.low) and is_number(self.high)
+        if not (real and 0.0 < self.low < self.high < math.inf):
             raise ValueError(
-                f"low={self.low!r} and high={self.high!r} must satisfy 0 < low < high: the range "
-                "is searched on a logarithmic axis."
+                f"low={self.low!r} and high={self.high!r} must be numbers with "
+                "0 < low < high: the range is searched on a logarithmic axis."
             )
 
 
@@ -119,6 +125,60 @@ def read_options(options: Mapping[str, Any]) -> tuple[Settings, SearchSpace, tup
     """
     rest = dict(options)
     space = SearchSpace(**{k: rest.pop(k) for k in ("param_name", "low", "high") if k in rest})
-    extra_state = tuple(rest.pop("extra_state", ()))
-    snapshots = tuple(rest.pop("snapshots", None) or ())
+    extra_state = read_objects(rest.pop("extra_state", ()))
+    snapshots = read_snapshots(rest.pop("snapshots", None))
     return Settings(snapshots=snapshots, **rest), space, extra_state
+
+
+def read_snapshots(snapshots: Any) -> tuple[int, ...]:
+    """The steps as a tuple.
+
+    Raises:
+        ValueError: If they are no sequence.
+    """
+    if snapshots is None:
+        return ()
+    if isinstance(snapshots, (str, bytes)) or not isinstance(snapshots, Iterable):
+        raise ValueError(
+            f"snapshots={snapshots!r} must be a sequence of steps, such as (5, 10), or None."
+        )
+    return tuple(int(s) if isinstance(s, np.integer) else s for s in snapshots)
+
+
+def read_objects(extra_state: Any) -> tuple[Any, ...]:
+    """The extra objects as a tuple.
+
+    Raises:
+        ValueError: If they are not in a list or tuple: a module alone may be iterable, and would
+            be taken for its parts.
+    """
+    if not isinstance(extra_state, (list, tuple, set, frozenset)):
+        raise ValueError(
+            f"extra_state is a {type(extra_state).__name__}: give a list of the objects, "
+            "extra_state=[...]."
+        )
+    return tuple(extra_state)
+
+
+def is_number(value: object) -> bool:
+    """Whether it is a real number, NumPy's among them; a bool is none."""
+    return isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
+
+
+def _require_device(device: object) -> None:
+    if device is None or isinstance(device, torch.device):
+        return
+    try:
+        if isinstance(device, (str, int)) and not isinstance(device, bool):
+            torch.device(device)
+            return
+    except RuntimeError as error:
+        reason = str(error).split("\n")[0]
+        raise ValueError(
+            f"device={device!r} is unknown to torch ({reason}): use 'cpu', 'cuda', 'cuda:1', or "
+            "None for where the model is."
+        ) from error
+    raise ValueError(
+        f"device={device!r} must be a torch.device or its name, such as 'cuda', or None for "
+        "where the model is."
+    )

@@ -9,43 +9,51 @@ import math
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from contextlib import contextmanager
-from contextlib import nullcontext
 from typing import Any
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 from torch import nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
 from optuna_lrss._method.divergence import divergence_limit
 from optuna_lrss._method.divergence import runaway_limit
-from optuna_lrss.torch._batches import batch_size
 from optuna_lrss.torch._batches import draw_batches
-from optuna_lrss.torch._batches import fresh_copy
 from optuna_lrss.torch._batches import to_device
 from optuna_lrss.torch._checks import refuse_unusable
+from optuna_lrss.torch._leaks import look_at
+from optuna_lrss.torch._leaks import same_updates
+from optuna_lrss.torch._leaks import sizes_of
+from optuna_lrss.torch._leaks import warn_of_leaks
 from optuna_lrss.torch._loss import BatchLoss
 from optuna_lrss.torch._optimizers import heavy_ball_momentum
 from optuna_lrss.torch._optimizers import learning_rate_ratios
-from optuna_lrss.torch._optimizers import needs_closure
 from optuna_lrss.torch._optimizers import optimized_parameters
+from optuna_lrss.torch._optimizers import own_learning_rate
 from optuna_lrss.torch._optimizers import set_learning_rate
 from optuna_lrss.torch._random import derived_seed
 from optuna_lrss.torch._random import preserved_random_state
 from optuna_lrss.torch._random import seed_everything
 from optuna_lrss.torch._settings import Settings
 from optuna_lrss.torch._snapshot import Snapshot
+from optuna_lrss.torch._statistics import MOST_BATCHES
+from optuna_lrss.torch._updates import Updates
+from optuna_lrss.torch._validation import Validation
+from optuna_lrss.torch._validation import call_if_there
+from optuna_lrss.torch._velocity import Drive
+from optuna_lrss.torch._velocity import has_velocity
+from optuna_lrss.torch._velocity import lag_of
 
 
 Report = Callable[[int, float], None]
 
-_BATCHES_FOR_STDERR = 4
+#: Optimizer steps of the checks before and after the first trial: what the first has left behind
+#: shows in the second.
+_STEPS_LOOKED_AT = 2
 # What a seed is for, so that no two purposes share a stream.
-_TRAIN_BATCHES, _VALIDATION_BATCHES, _TRAINING, _VALIDATION = range(4)
+_TRAIN_BATCHES, _VALIDATION_BATCHES, _TRAINING = range(3)  # 3 and 4: _validation; 100: _objective
 
 
 class StepPieces(NamedTuple):
@@ -93,6 +101,9 @@ class ShortTrial:
         settings: How.
         extra_state: Further objects to reset.
         baseline: Validation loss of the untrained model, if known.
+        lag: Its momentum lag, if known.
+        check: Whether the first trial is checked: for an optimizer that ignores its learning
+            rate, and for state that stays changed.
 
     Raises:
         ValueError: If the pieces cannot be trained and put back (see :mod:`._checks`), or a loader
@@ -106,6 +117,8 @@ class ShortTrial:
         extra_state: Iterable[object] = (),
         *,
         baseline: float | None = None,
+        lag: float | None = None,
+        check: bool = True,
     ) -> None:
         self._pieces = pieces
         self._settings = settings
@@ -115,25 +128,35 @@ class ShortTrial:
         others = [*own_loss, *extra_state]
         refuse_unusable(self._model, self._optimizer, others)
         self._objects: list[Any] = [self._model, self._optimizer, *others]
-        self._loss = BatchLoss(pieces.loss_fn, settings.loss_form)
+        loss = BatchLoss(pieces.loss_fn, settings.loss_form)
         self._ratios = learning_rate_ratios(self._optimizer)
-        self._closure = _use_closure(self._optimizer, settings)
         self._start = Snapshot(self._objects, on_host=settings.snapshot_on_host)
         self._parameters = _unique_parameters(self._objects)
         self._device = _device_of(settings.device, self._parameters)
-        self._modes: list[tuple[nn.Module, bool]] = []
-        self._scaler: torch.amp.GradScaler | None = None
+        self._updates = Updates(self._model, self._optimizer, loss, settings, self._device)
         self._baseline = baseline
-        self._validation_batches = self._on_device(
-            draw_batches(
-                pieces.validation_loader,
-                settings.validation_batches,
-                name="validation_loader",
-                seed=derived_seed(settings.seed, _VALIDATION_BATCHES),
-                start_over=False,
-            )
+        if lag is None and not has_velocity(self._optimizer):
+            lag = lag_of(self._optimizer, settings.steps)
+        self._lag = lag
+        self._check = check
+        #: Loss of the best constant output, where it can be told; known with the baseline.
+        self.guess: float | None = None
+        self._loss_fn = pieces.loss_fn
+        self._own_lr = own_learning_rate(self._optimizer)
+        validation_batches = draw_batches(
+            pieces.validation_loader,
+            settings.validation_batches,
+            name="validation_loader",
+            seed=derived_seed(settings.seed, _VALIDATION_BATCHES),
+            start_over=False,
         )
-        self._validation_sizes = [batch_size(batch) for batch in self._validation_batches]
+        self._validate = Validation(
+            self._updates,
+            self._on_device(validation_batches),
+            [value for value in self._objects if not isinstance(value, Optimizer)],
+            self._parameters,
+            settings.seed,
+        )
         self._train_batches: dict[int, list[Any]] = {}
         self._batches(repeat=0)
 
@@ -143,21 +166,43 @@ class ShortTrial:
         return heavy_ball_momentum(self._optimizer)
 
     @property
+    def lag(self) -> float:
+        """Mean share of its steady step that the optimizer delivers in a trial, in (0, 1].
+
+        A warm optimizer's follows from its velocity beside the gradients at the start, of one
+        forward and backward pass for each of at most 20 steps, evaluated once.
+        """
+        if self._lag is None:
+            batches, size = self._batches(repeat=0), self._settings.accumulate
+            with self._untouched(), torch.enable_grad():
+                self._to_start()
+                self._start_training()
+                seed_everything(derived_seed(self._settings.seed, _TRAINING, 0))
+                drive = Drive(self._optimizer)
+                for end in range(size, len(batches) + 1, size)[:MOST_BATCHES]:
+                    self._updates.gradients(batches[end - size : end])
+                    drive.add()
+                self._lag = lag_of(self._optimizer, self._settings.steps, drive.missing())
+        return self._lag
+
+    @property
     def baseline(self) -> float:
         """Validation loss at a learning rate of 0, evaluated once.
 
         That is the untrained model's; but a model with buffers sees the training batches first,
-        as in any short trial: batch normalisation starts from statistics that are nobody's (0 and
-        1), and a trial at a learning rate near 0 has left them by its end.
+        as in any short trial, and the statistics of a batch normalisation are measured as there.
 
         Raises:
             ValueError: If it is not finite.
         """
         if self._baseline is None:
+            batches = self._batches(repeat=0)
             with self._untouched():
                 self._to_start()
-                self._move_buffers()
-                baseline, _ = self._validate()
+                self._start_training()
+                self._validate.move_buffers(batches)
+                baseline, _ = self._validate(batches)
+                self.guess = self._validate.of_guessing()
             if not math.isfinite(baseline):
                 raise ValueError(
                     f"the validation loss of the untrained model is {baseline}, so that nothing "
@@ -183,22 +228,53 @@ class ShortTrial:
             ValueError: If the loss is not what a loss must be.
         """
         baseline, batches = self.baseline, self._batches(repeat)
-        with self._untouched(), torch.enable_grad():
-            self._to_start()
-            set_learning_rate(self._optimizer, lr, self._ratios)
-            self._start_training()
-            seed_everything(derived_seed(self._settings.seed, _TRAINING, repeat))
+        with self._checked(), self._untouched(), torch.enable_grad():
+            self._set_out(lr, repeat)
             return self._train(lr, batches, baseline, report or _no_report)
 
-    def _move_buffers(self) -> None:
-        """What a short trial without a single update does to the model."""
-        if next(self._model.buffers(), None) is None:
-            return
+    def _set_out(self, lr: float, repeat: int = 0) -> None:
+        self._to_start()
+        set_learning_rate(self._optimizer, lr, self._ratios)
         self._start_training()
-        seed_everything(derived_seed(self._settings.seed, _TRAINING, 0))
-        with torch.no_grad(), self._autocast():
-            for batch in self._batches(repeat=0):
-                self._loss(self._model, fresh_copy(batch))
+        seed_everything(derived_seed(self._settings.seed, _TRAINING, repeat))
+
+    @contextmanager
+    def _checked(self) -> Iterator[None]:
+        """The first trial: does the learning rate matter, and is everything put back?"""
+        if not self._check:
+            yield
+            return
+        self._check = False
+        roots = {"model": self._model, "optimizer": self._optimizer, "loss_fn": self._loss_fn}
+        start, updated = self._sizes_after(0), self._sizes_after(_STEPS_LOOKED_AT)
+        self._refuse_indifference(start, updated)
+        known = self._start.tensors
+        before = look_at(roots, known)
+        yield
+        after = look_at(roots, known)
+        again = self._sizes_after(_STEPS_LOOKED_AT)
+        warn_of_leaks(before, after, other_updates=not same_updates(start, updated, again))
+
+    def _sizes_after(self, steps: int, share: float = 1.0) -> list[float]:
+        """Sizes of the parameters after some steps at a share of the caller's learning rate."""
+        size = self._settings.accumulate
+        batches = self._batches(repeat=0)[: steps * size]
+        with self._untouched(), torch.enable_grad():
+            self._set_out(self._own_lr * share)
+            for end in range(size, len(batches) + 1, size):
+                self._updates.step(batches[end - size : end])
+            return sizes_of(optimized_parameters(self._optimizer))
+
+    def _refuse_indifference(self, start: list[float], updated: list[float]) -> None:
+        if start == updated or not all(map(math.isfinite, updated)):  # then nothing can be told
+            return
+        if same_updates(start, updated, self._sizes_after(_STEPS_LOOKED_AT, 0.5)):
+            raise ValueError(
+                f"optimizer={type(self._optimizer).__name__} ignores its learning rate: steps at "
+                f"{self._own_lr:.3g} and at half of that end at the same weights, so that there "
+                "is nothing to search for. Rprop reads it in its first step only (pass a new "
+                "optimizer); for one without a learning rate there is nothing to find."
+            )
 
     # --- Training ---------------------------------------------------------------------------
 
@@ -207,120 +283,22 @@ class ShortTrial:
         limit = math.inf
         for step in self._progress(lr):
             end = step * settings.accumulate
-            loss = self._update(batches[end - settings.accumulate : end])
+            loss = self._updates.step(batches[end - settings.accumulate : end])
             if step == 1:
                 _refuse_broken(loss)
                 limit = runaway_limit(baseline, loss)
             if _beyond(loss, limit):
                 return Outcome(math.inf, step, diverged=True)
             if step in settings.snapshots and step < settings.steps:
-                loss, _ = self._validate()
+                loss, _ = self._validate(batches)
                 report(step, loss)
                 if _beyond(loss, limit):
                     return Outcome(math.inf, step, diverged=True)
-        loss, stderr = self._validate()
+        loss, stderr = self._validate(batches)
         diverged = _beyond(loss, divergence_limit(baseline, None))
         loss = math.inf if diverged else loss
         report(settings.steps, loss)
         return Outcome(loss, settings.steps, diverged, None if diverged else stderr)
-
-    def _update(self, batches: list[Any]) -> float:
-        """One optimizer step; returns the training loss before it."""
-        if self._closure:
-            return self._update_with_closure(batches)
-        if self._scaler is not None:
-            return self._update_scaled(batches, self._scaler)
-        loss = self._backward(batches)
-        self._clip()
-        self._optimizer.step()
-        return loss.item()
-
-    def _update_with_closure(self, batches: list[Any]) -> float:
-        losses: list[Tensor] = []
-
-        def closure() -> Tensor:
-            losses.append(self._backward(batches))
-            self._clip()
-            return losses[-1]
-
-        self._optimizer.step(closure)  # type: ignore[arg-type]  # typed for floats
-        if not losses:
-            raise ValueError(
-                f"closure={self._settings.closure!r}, but {type(self._optimizer).__name__}.step() "
-                "never called the closure: pass closure=False."
-            )
-        return losses[0].item()
-
-    def _update_scaled(self, batches: list[Any], scaler: torch.amp.GradScaler) -> float:
-        """A step whose gradients overflow in float16 is no update: again, at half the scale."""
-        while scaler.get_scale() >= 1.0:
-            loss = self._backward(batches, scaler).item()
-            if not math.isfinite(loss):
-                return loss
-            scaler.unscale_(self._optimizer)
-            self._clip()
-            scaler.step(self._optimizer)
-            scale = scaler.get_scale()
-            scaler.update()
-            if scaler.get_scale() >= scale:
-                return loss
-        return math.inf
-
-    def _backward(self, batches: list[Any], scaler: torch.amp.GradScaler | None = None) -> Tensor:
-        """Gradients of the mean loss over the step's batches; returns that loss."""
-        self._optimizer.zero_grad(set_to_none=True)
-        total = None
-        for batch in batches:
-            with self._autocast():
-                loss = self._loss(self._model, fresh_copy(batch))
-            if len(batches) > 1:
-                loss = loss / len(batches)
-            if not loss.requires_grad:
-                raise ValueError(
-                    "the loss does not depend on a parameter that requires a gradient: return it "
-                    "as loss_fn computes it, without .detach(), .item() or torch.no_grad()."
-                )
-            scaled = loss if scaler is None else scaler.scale(loss)
-            scaled.backward()
-            total = loss.detach() if total is None else total + loss.detach()
-        if total is None:
-            raise ValueError("a step has no batch.")
-        return total
-
-    def _clip(self) -> None:
-        if self._settings.clip_norm is not None:
-            parameters = optimized_parameters(self._optimizer)
-            torch.nn.utils.clip_grad_norm_(parameters, self._settings.clip_norm)
-
-    def _validate(self) -> tuple[float, float | None]:
-        """Mean loss over the validation samples, and its standard error.
-
-        In eval mode, under no_grad (tensors of inference_mode that a module keeps would break its
-        training), with random numbers of its own: it neither sees nor moves the training's.
-        """
-        losses = []
-        with preserved_random_state(), torch.no_grad(), self._evaluating():
-            seed_everything(derived_seed(self._settings.seed, _VALIDATION))
-            for batch in self._validation_batches:
-                with self._autocast():
-                    losses.append(self._loss(self._model, fresh_copy(batch)).item())
-        return _mean_over_samples(losses, self._validation_sizes)
-
-    @contextmanager
-    def _evaluating(self) -> Iterator[None]:
-        self._model.eval()
-        _call_if_there(self._optimizer, "eval")
-        yield
-        # train() first: a model may have more to do on it than to set flags (merged adapters).
-        self._model.train()
-        for module, training in self._modes:
-            module.training = training
-        _call_if_there(self._optimizer, "train")
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self._settings.autocast is None:
-            return nullcontext()
-        return torch.autocast(self._device.type, dtype=self._settings.autocast)
 
     def _progress(self, lr: float) -> Iterable[int]:
         steps = range(1, self._settings.steps + 1)
@@ -336,11 +314,7 @@ class ShortTrial:
     @contextmanager
     def _untouched(self) -> Iterator[None]:
         """Whatever happens inside, the caller finds everything as it was."""
-        before = Snapshot(
-            self._objects,
-            on_host=self._settings.snapshot_on_host,
-            like=None if self._settings.snapshot_on_host else self._start,
-        )
+        before = Snapshot(self._objects, on_host=self._settings.snapshot_on_host, like=self._start)
         with preserved_random_state():
             try:
                 yield
@@ -368,11 +342,9 @@ class ShortTrial:
     def _start_training(self) -> None:
         if not self._model.training:  # else single modules that are in eval mode stay in it
             self._model.train()
-        self._modes = [(module, module.training) for module in self._model.modules()]
-        _call_if_there(self._optimizer, "train")
-        if self._settings.autocast is torch.float16:
-            # A new one each time: an interrupted step leaves marks that its state does not show.
-            self._scaler = torch.amp.GradScaler(self._device.type)
+        call_if_there(self._optimizer, "train")
+        self._validate.start()
+        self._updates.start()
 
     # --- Batches --------------------------------------------------------------------------------
 
@@ -394,35 +366,6 @@ class ShortTrial:
         return [to_device(batch, self._device) for batch in batches]
 
 
-def _mean_over_samples(losses: list[float], sizes: list[int]) -> tuple[float, float | None]:
-    """Batch means weighted by batch size, and the standard error of that.
-
-    The error comes from how batch means scatter, so it needs a few batches; ``None`` else. A mean
-    that is not finite is ``inf``.
-    """
-    count = sum(sizes)
-    if count == 0:
-        raise ValueError("the validation batches hold no sample: give batches that are not empty.")
-    mean = sum(size * loss for size, loss in zip(sizes, losses, strict=True)) / count
-    if not math.isfinite(mean):
-        return math.inf, None
-    if len(losses) < _BATCHES_FOR_STDERR:
-        return mean, None
-    # Var(batch mean) = Var(sample) / size, so this sum estimates (batches - 1) * Var(sample).
-    scatter = sum(size * (loss - mean) ** 2 for size, loss in zip(sizes, losses, strict=True))
-    return mean, math.sqrt(scatter / (len(losses) - 1) / count)
-
-
-def _use_closure(optimizer: Optimizer, settings: Settings) -> bool:
-    use = needs_closure(optimizer) if settings.closure is None else settings.closure
-    if use and settings.autocast is torch.float16:
-        raise ValueError(
-            f"autocast=torch.float16 scales the loss, which {type(optimizer).__name__} with its "
-            "closure does not support: use torch.bfloat16."
-        )
-    return use
-
-
 def _unique_parameters(objects: list[Any]) -> list[nn.Parameter]:
     found: dict[int, nn.Parameter] = {}
     for value in objects:
@@ -438,13 +381,6 @@ def _device_of(device: torch.device | str | None, parameters: list[nn.Parameter]
     if device is None:
         return parameters[0].device
     return torch.empty(0, device=device).device
-
-
-def _call_if_there(optimizer: Optimizer, name: str) -> None:
-    """Schedule-free optimizers have modes of their own."""
-    method = getattr(optimizer, name, None)
-    if callable(method):
-        method()
 
 
 def _beyond(loss: float, limit: float) -> bool:

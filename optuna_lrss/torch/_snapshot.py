@@ -10,18 +10,28 @@ both what a name refers to and what is in it, in place.
 from __future__ import annotations
 
 import copy
+import operator
+from collections import OrderedDict
 from collections import deque
+from collections.abc import Collection
 from collections.abc import Iterable
 from typing import Any
 from typing import NamedTuple
 from typing import NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
+from optuna_lrss.torch._plain import ATOMS
+from optuna_lrss.torch._plain import CONTAINERS
+from optuna_lrss.torch._plain import attributes_of
+from optuna_lrss.torch._plain import is_plain
+from optuna_lrss.torch._plain import saved_array
+from optuna_lrss.torch._plain import saved_attributes
 from optuna_lrss.torch._random import Undo
 from optuna_lrss.torch._random import saved_generator
 
@@ -35,35 +45,50 @@ class Snapshot:
     """The state of some objects, to be put back any number of times.
 
     Modules and optimizers are walked with all their attributes: parameters and buffers, nested
-    modules, modes, hooks, optimizer state, param groups. Among the attributes, tensors, random
-    generators and the built-in containers are put back with their contents; any other object is
-    put back by reference, its inside is its own affair. Objects that only offer ``state_dict`` and
-    ``load_state_dict`` go through deep copies of these, on the way in and on the way out.
+    modules, modes, hooks, optimizer state, param groups. Among the attributes, tensors, arrays,
+    random generators, the built-in containers and small objects of plain Python classes
+    (:mod:`._plain`) are put back with their contents; any other object is put back by reference,
+    its inside is its own affair. Objects that only offer ``state_dict`` and ``load_state_dict`` go
+    through deep copies of these, on the way in and on the way out.
 
     Args:
-        objects: Modules, optimizers, or objects with ``state_dict`` and ``load_state_dict``.
+        objects: Modules, optimizers, objects with ``state_dict`` and ``load_state_dict``, tensors,
+            arrays, generators, containers, plain objects.
         on_host: Keep the contents in host memory (pinned for CUDA tensors) instead of beside the
             originals.
         like: An earlier snapshot; contents that are the same bit for bit are shared with it
             instead of copied.
+        leave: Tensors whose contents will not change and need no copy.
 
     Raises:
         ValueError: If an object is none of these.
     """
 
     def __init__(
-        self, objects: Iterable[object], *, on_host: bool = False, like: Snapshot | None = None
+        self,
+        objects: Iterable[object],
+        *,
+        on_host: bool = False,
+        like: Snapshot | None = None,
+        leave: Iterable[Tensor] = (),
     ) -> None:
+        self._leave = {id(tensor) for tensor in leave}
         self._on_host = on_host
         self._known = {} if like is None else like._tensors
         self._tensors: dict[int, _Saved] = {}
         self._undo: list[Undo] = []
         self._seen: dict[int, object] = {}  # holds the objects, so that no id is used twice
         for value in objects:
-            if isinstance(value, (nn.Module, Optimizer)):
+            if hasattr(value, "load_state_dict") and not isinstance(value, _WALKED):
+                self._undo.append(_saved_state_dict(value))
+            elif isinstance(value, _WALKED) or saved_generator(value) or is_plain(value):
                 self._record(value)
             else:
-                self._undo.append(_saved_state_dict(value))
+                raise ValueError(
+                    f"extra_state holds a {type(value).__name__}, which cannot be reset: give "
+                    "modules, tensors, arrays, generators, containers, plain objects, or objects "
+                    "with state_dict() and load_state_dict()."
+                )
         self._known = {}
 
     def __reduce__(self) -> NoReturn:
@@ -72,6 +97,11 @@ class Snapshot:
             "a StepObjective refers to its model in this process's memory and cannot be pickled: "
             "build it in each process, or use StepObjective.from_factory."
         )
+
+    @property
+    def tensors(self) -> Collection[int]:
+        """Ids of the tensors that are put back with their contents."""
+        return self._tensors.keys()
 
     def restore(self) -> None:
         """Puts everything back; the snapshot stays good for the next time."""
@@ -86,7 +116,7 @@ class Snapshot:
                     place.copy_(content)
 
     def _record(self, value: object) -> None:
-        if isinstance(value, _ATOMS) or id(value) in self._seen:
+        if isinstance(value, ATOMS) or id(value) in self._seen:
             return
         if isinstance(value, Tensor):
             self._seen[id(value)] = value
@@ -94,12 +124,20 @@ class Snapshot:
         elif isinstance(value, (nn.Module, Optimizer)):
             self._seen[id(value)] = value
             self._record_object(value)
-        elif isinstance(value, (dict, list, set, deque, tuple)):
+        elif isinstance(value, CONTAINERS):
             self._seen[id(value)] = value
             self._record_container(value)
         elif (put_back := saved_generator(value)) is not None:
             self._seen[id(value)] = value
             self._undo.append(put_back)
+        elif isinstance(value, np.ndarray):
+            self._seen[id(value)] = value
+            self._undo.append(saved_array(value))
+        elif is_plain(value):
+            self._seen[id(value)] = value
+            self._undo += saved_attributes(value, _saved_dict)
+            for item in attributes_of(value).values():
+                self._record(item)
 
     def _record_object(self, value: nn.Module | Optimizer) -> None:
         self._record(vars(value))
@@ -117,6 +155,8 @@ class Snapshot:
             inside = list(value)
             if not isinstance(value, tuple):
                 self._undo.append(_saved_collection(value, inside))
+        if set(map(type, inside)) <= _PLAIN:  # a vocabulary of a million words is one look
+            return
         for item in inside:
             self._record(item)
 
@@ -125,7 +165,7 @@ class Snapshot:
             return
         if tensor.is_leaf:
             self._undo.append(_saved_leaf(tensor))
-        if tensor.is_meta:
+        if tensor.is_meta or id(tensor) in self._leave:
             return
         # A detached twin shares the storage of a strided tensor; that of a sparse one does not
         # follow what is written to it.
@@ -139,44 +179,43 @@ class Snapshot:
         self._tensors[id(tensor)] = _Saved(place, content)
 
 
-#: What cannot change, or is put back by reference alone; checked first, as most values are one.
-_ATOMS = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, type)
+_WALKED = (nn.Module, Optimizer, Tensor, np.ndarray, *CONTAINERS)
+_PLAIN = frozenset(ATOMS)
 
 
 def _saved_state_dict(value: Any) -> Undo:
-    if not (hasattr(value, "state_dict") and hasattr(value, "load_state_dict")):
-        raise ValueError(
-            f"extra_state holds a {type(value).__name__}, which cannot be reset: give objects "
-            "with state_dict() and load_state_dict()."
-        )
     # state_dict returns references and load_state_dict keeps what it is given: copy both ways.
     saved = copy.deepcopy(value.state_dict())
     return lambda: value.load_state_dict(copy.deepcopy(saved))
 
 
 def _saved_dict(value: dict[Any, Any]) -> Undo:
-    saved = list(value.items())
+    keys, items = list(value), list(value.values())
 
     def put_back() -> None:
         # Mostly nothing was rebound; a dict that is left alone keeps torch.compile's guards fast.
-        same = len(value) == len(saved) and all(
-            k is key and v is item
-            for (k, v), (key, item) in zip(value.items(), saved, strict=True)
+        same = (
+            len(value) == len(keys)
+            and all(map(operator.is_, value.keys(), keys))
+            and all(map(operator.is_, value.values(), items))
         )
         if not same:
-            value.clear()
-            value.update(saved)
+            # By the built-in's own methods: a Counter's update adds.
+            kind = OrderedDict if isinstance(value, OrderedDict) else dict
+            kind.clear(value)
+            for key, item in zip(keys, items, strict=True):
+                kind.__setitem__(value, key, item)
 
     return put_back
 
 
 def _saved_collection(value: Any, saved: list[Any]) -> Undo:
+    kind: Any = next(kind for kind in (list, set, deque) if isinstance(value, kind))
+    fill = kind.update if kind is set else kind.extend
+
     def put_back() -> None:
-        value.clear()
-        if isinstance(value, set):
-            value.update(saved)
-        else:
-            value.extend(saved)
+        kind.clear(value)
+        fill(value, saved)
 
     return put_back
 

@@ -95,6 +95,30 @@ def test_budget_is_kept() -> None:
     assert not result.resolved
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_trials": -1}, "n_trials=-1 must be a whole number of at least 0"),
+        ({"n_trials": 2.5}, "n_trials=2.5"),
+        ({"n_trials": "9"}, "n_trials='9'"),
+        ({"n_trials": True}, "n_trials=True"),
+        ({"timeout": 0}, "timeout=0 must be a number of seconds above 0"),
+        ({"timeout": -1.0}, "timeout=-1.0"),
+        ({"timeout": math.nan}, "timeout=nan"),
+        ({"timeout": "9"}, "timeout='9'"),
+    ],
+)
+def test_budgets_that_are_none_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        find_lr(*make_pieces(), **options)
+
+
+def test_no_trials_only_analyse_what_is_there() -> None:
+    options: dict[str, Any] = {"storage": optuna.storages.InMemoryStorage(), "study_name": "mlp"}
+    first = find_lr(*make_pieces(), n_trials=9, **options)
+    assert find_lr(*make_pieces(), n_trials=0, **options).n_trials == first.n_trials == 9
+
+
 def test_model_that_cannot_learn_is_named() -> None:
     pieces = make_pieces()._replace(loss_fn=lambda output, _: 0.0 * output.sum() + 1.0)
     with pytest.raises(NoWindowError):

@@ -26,6 +26,8 @@ from torch_cases import random_states
 from torch_cases import reference_trial
 from torch_cases import trial_at
 
+from optuna_lrss import analyze
+from optuna_lrss._method.recommend import momentum_lag
 from optuna_lrss.torch import StepObjective
 from optuna_lrss.torch import StepPieces
 
@@ -71,8 +73,54 @@ def test_study_holds_baseline_steps_and_momentum(optimizer: Any, momentum: float
         "lrss:baseline": pytest.approx(untrained, rel=1e-6),
         "lrss:steps": 4,
         "lrss:momentum": momentum,
+        "lrss:lag": pytest.approx(momentum_lag(momentum, 4)),
+        "lrss:guess": pytest.approx(entropy_of([y for _, y in validation]), rel=1e-5),
     }
     assert objective.baseline == study.user_attrs["lrss:baseline"]
+
+
+def entropy_of(labels: list[Tensor]) -> float:
+    share = torch.cat(labels).bincount().double() / len(torch.cat(labels))
+    share = share[share > 0]
+    return float(-(share * share.log()).sum())
+
+
+def guess_of(pieces: StepPieces) -> Any:
+    study = grid_study([1e-3])
+    study.optimize(objective_for(pieces))
+    return study.user_attrs.get("lrss:guess")
+
+
+def test_guess_is_the_best_output_that_does_not_look_at_the_input() -> None:
+    validation = [*make_batches(2), *make_batches(1, size=5)]
+    targets = torch.cat([x[:, :4] for x, _ in validation])
+    pairs = [(x, x[:, :4]) for x, _ in validation]
+    squared = make_pieces()._replace(
+        loss_fn=F.mse_loss, train_loader=pairs, validation_loader=pairs
+    )
+    variance = targets.var(dim=0, correction=0).mean().item()
+    assert guess_of(squared) == pytest.approx(variance, rel=1e-5)
+    summed = squared._replace(loss_fn=nn.MSELoss(reduction="sum"))
+    assert guess_of(summed) == pytest.approx(4 * variance, rel=1e-5)
+    hidden = make_pieces()._replace(
+        loss_fn=lambda model, batch: F.cross_entropy(model(batch[0]), batch[1])
+    )
+    assert guess_of(hidden) is None  # the output is loss_fn's own affair
+
+
+@pytest.mark.parametrize("learnable", [True, False])
+def test_a_curve_no_better_than_guessing_is_doubted(learnable: bool) -> None:
+    pieces = make_pieces()
+    with torch.no_grad():  # a head that is wrong at first: its bias is all there is to learn
+        pieces.model.get_parameter("2.bias").copy_(torch.tensor([3.0, 0.0, 0.0, -3.0]))
+    if not learnable:
+        shuffled = [(x, y[torch.randperm(16)]) for x, y in make_batches(9, seed=1)]
+        pieces = pieces._replace(train_loader=shuffled)
+    study = grid_study([10 ** (-4 + 0.5 * i) for i in range(9)])
+    study.optimize(objective_for(pieces, steps=20))
+    result = analyze(study)
+    assert result.lowest < result.baseline - 0.1
+    assert ("guessing" in [d.code for d in result.diagnostics]) is not learnable
 
 
 def test_trial_holds_one_attribute_and_its_reports(tmp_path: Any) -> None:
@@ -86,7 +134,7 @@ def test_trial_holds_one_attribute_and_its_reports(tmp_path: Any) -> None:
 
 
 def test_reports_are_the_losses_of_shorter_trials() -> None:
-    pieces = make_pieces(MODELS["cnn"], OPTIMIZERS["adam"])
+    pieces = make_pieces(MODELS["transformer"], OPTIMIZERS["adam"])
     study = grid_study([0.01])
     study.optimize(objective_for(pieces, steps=6, snapshots=(2, 4)))
     shorter = [objective_for(pieces, steps=n)(trial_at(0.01)) for n in (2, 4, 6)]

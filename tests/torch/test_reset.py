@@ -91,7 +91,7 @@ def test_modes_flags_gradients_and_frozen_parts_come_back() -> None:
     assert fingerprint(model, pieces.optimizer) == before
     training = [entry for entry in seen if entry[0]]
     evaluating = [entry for entry in seen if not entry[0]]
-    assert training == [(True, False, True)] * 8  # 4 steps, after 4 batches of the baseline
+    assert training == [(True, False, True)] * 5  # 4 steps, after a batch of the baseline
     assert evaluating == [(False, False, True)] * 9  # baseline, snapshot, end; 3 batches each
 
 

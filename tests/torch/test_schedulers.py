@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.lr_scheduler import OneCycleLR
 
 from optuna_lrss import analyze
+from optuna_lrss.torch import apply_learning_rate
 from optuna_lrss.torch._schedulers import cyclical
 from optuna_lrss.torch._schedulers import one_cycle
 from optuna_lrss.torch._schedulers import warmup_cosine
@@ -217,3 +218,44 @@ def test_a_pick_below_the_window_still_rises_to_itself() -> None:
     ):
         assert max(rates) == pytest.approx(result.recommended)
         assert rates[0] < max(rates)
+
+
+@pytest.mark.parametrize("steps", [None, math.nan, math.inf, "100", 2.5, 0, True])
+def test_steps_that_are_no_count_are_refused(steps: Any) -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    with pytest.raises(ValueError, match=rf"total_steps={steps!r}.*len\(train_loader\) \* epochs"):
+        one_cycle(optimizer, steps, low=0.1, peak=1.0)
+    with pytest.raises(ValueError, match=f"total_steps={steps!r}"):
+        warmup_cosine(optimizer, steps, low=0.1, peak=1.0)
+    with pytest.raises(ValueError, match=f"step_size_up={steps!r}"):
+        cyclical(optimizer, low=0.1, peak=1.0, step_size_up=steps)
+
+
+def test_bounds_given_twice_are_refused() -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    with pytest.raises(ValueError, match=r"max_lr=0\.5 follows from the window.*peak="):
+        one_cycle(optimizer, 10, low=0.1, peak=1.0, max_lr=0.5)
+    with pytest.raises(ValueError, match=r"div_factor=3 follows"):
+        one_cycle(optimizer, 10, low=0.1, peak=1.0, div_factor=3)
+    for name in ("max_lr", "base_lr"):
+        with pytest.raises(ValueError, match=rf"{name}=0\.5 follows.*CyclicLR yourself"):
+            cyclical(optimizer, low=0.1, peak=1.0, **{name: 0.5})
+
+
+def test_a_learning_rate_is_applied_to_every_group_by_its_ratio() -> None:
+    def group(lr: Any) -> dict[str, Any]:
+        return {"params": [torch.zeros(1, requires_grad=True)], "lr": lr}
+
+    optimizer = torch.optim.SGD([group(0.01), group(0.1), group(0.005)])
+    apply_learning_rate(optimizer, 0.2)
+    assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([0.2, 2.0, 0.1])
+    apply_learning_rate(optimizer, 0.02)  # and again
+    assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([0.02, 0.2, 0.01])
+    rate = torch.tensor(0.5)
+    adam = torch.optim.Adam([group(rate)], foreach=False)
+    apply_learning_rate(adam, 0.25)
+    assert adam.param_groups[0]["lr"] is rate
+    assert rate.item() == 0.25
+    for lr in (0.0, -1.0, math.nan, "0.1", None):
+        with pytest.raises(ValueError, match=r"lr=.*must be a positive number"):
+            apply_learning_rate(optimizer, lr)  # type: ignore[arg-type]

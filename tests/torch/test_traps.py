@@ -500,6 +500,11 @@ def test_loss_that_is_no_loss_is_refused(loss_fn: Any, message: str) -> None:
         objective_for(pieces)(trial_at(0.1))
 
 
+def test_loss_function_that_is_a_class_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"loss_fn=CrossEntropyLoss is a class.*Loss\(\)"):
+        objective_for(make_pieces()._replace(loss_fn=nn.CrossEntropyLoss))
+
+
 def test_loss_function_that_cannot_be_called_is_refused() -> None:
     with pytest.raises(ValueError, match="loss_fn='mse' cannot be called"):
         objective_for(make_pieces()._replace(loss_fn="mse"))  # type: ignore[arg-type]
@@ -613,6 +618,19 @@ def test_short_loader_starts_over() -> None:
         ({"snapshots": [0]}, "snapshots=0"),
         ({"low": 0.0}, "low=0.0 and high=10.0"),
         ({"low": 1.0, "high": 0.1}, "0 < low < high"),
+        ({"low": "1e-7"}, "low='1e-7' and high=10.0 must be numbers"),
+        ({"high": None}, "high=None must be numbers"),
+        ({"high": True}, "high=True must be numbers"),
+        ({"param_name": 3}, "param_name=3 must be a string"),
+        ({"clip_norm": "1"}, "clip_norm='1' must be a number"),
+        ({"clip_norm": True}, "clip_norm=True"),
+        ({"snapshots": 5}, "snapshots=5 must be a sequence of steps"),
+        ({"snapshots": "12"}, "snapshots='12' must be a sequence of steps"),
+        ({"snapshots": ["2"]}, "snapshots='2'"),
+        ({"extra_state": nn.Sequential(nn.Linear(1, 1))}, r"Sequential.*extra_state=\[...\]"),
+        ({"extra_state": None}, r"extra_state is a NoneType.*a list"),
+        ({"device": "gpu"}, "device='gpu' is unknown to torch"),
+        ({"device": 1.5}, "device=1.5 must be a torch.device"),
         ({"high": math.inf}, "high=inf"),
         ({"clip_norm": 0.0}, "clip_norm=0.0"),
         ({"clip_norm": math.nan}, "clip_norm=nan"),

@@ -225,7 +225,10 @@ def reference_trial(
     accumulate: int = 1,
     clip_norm: float | None = None,
 ) -> float:
-    """Deep copies, a plain loop over the batches, the mean validation loss over samples."""
+    """Deep copies, a plain loop over the batches, the mean validation loss over samples.
+
+    The statistics of a batch normalisation are measured again before, by torch's own function.
+    """
     model, optimizer = deep_copies(pieces)
     first = optimizer.param_groups[0]["lr"]
     for group in optimizer.param_groups:
@@ -247,6 +250,7 @@ def reference_trial(
         else:
             closure()
             optimizer.step()
+    torch.optim.swa_utils.update_bn([x for x, _ in train], model)
     model.eval()
     with torch.no_grad():
         losses = [F.cross_entropy(model(x), y, reduction="none") for x, y in validation]
