@@ -81,7 +81,7 @@ def storage_errors() -> tuple[type[Exception], ...]:
     # Redis's client is loaded by the storage that needs it, if at all.
     redis = sys.modules.get("redis")
     of_redis = () if redis is None else (redis.exceptions.RedisError,)
-    return (sqlalchemy.exc.SQLAlchemyError, *of_redis)
+    return (optuna.exceptions.OptunaError, sqlalchemy.exc.SQLAlchemyError, *of_redis)
 
 
 def passwords(storage: str) -> set[str]:

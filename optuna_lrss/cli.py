@@ -390,7 +390,7 @@ def _errors(storage: str) -> Iterator[None]:
         raise _exit(NO_WINDOW, f"No viable window: {error}") from None
     except (UsageError, ValueError, ImportError, OSError) as error:
         raise _exit(USAGE, str(error)) from None
-    except (*storage_errors(), optuna.exceptions.OptunaError) as error:
+    except storage_errors() as error:
         raise _exit(USAGE, f"The storage cannot be read: {_reason(error)}") from None
 
 
