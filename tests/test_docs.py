@@ -125,7 +125,9 @@ def _benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, 
     return importlib.import_module(name), figures
 
 
-@pytest.mark.parametrize("name", ["picks", "refinement", "nested", "workers", "overhead"])
+@pytest.mark.parametrize(
+    "name", ["picks", "refinement", "nested", "workers", "faults", "overhead"]
+)
 def test_result_pages_hold_nothing_but_their_figures(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
