@@ -58,6 +58,21 @@ def test_code_runs_and_prints_what_the_page_shows(
             _same_output(printed.getvalue(), shown)
 
 
+def test_readme_example_goes_on_with_its_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    example = CODE.search(README.read_text(encoding="utf-8"))
+    assert example is not None
+    n_trials = []
+    for _ in range(2):
+        namespace: dict[str, Any] = {"__name__": "__main__"}
+        exec(compile(example[1], str(README), "exec"), namespace)
+        n_trials.append(len(namespace["study"].trials))
+    assert n_trials[0] > 5
+    assert n_trials[1] == n_trials[0] + 1  # optimize runs one trial at least
+
+
 def test_readme_reaches_code_early_and_its_example_is_short() -> None:
     text = README.read_text(encoding="utf-8")
     example = CODE.search(text)
