@@ -123,6 +123,16 @@ def test_links_and_pictures_exist(page: Path) -> None:
     assert not missing
 
 
+def test_tests_that_the_rivals_page_names_exist() -> None:
+    page = (ROOT / "docs" / "rivals.md").read_text(encoding="utf-8")
+    last_column = re.findall(r"^\|.*\|(.*)\|$", page, re.MULTILINE)
+    named = set(re.findall(r"`(test_\w+)`", "\n".join(last_column)))
+    sources = [p.read_text(encoding="utf-8") for p in (ROOT / "tests" / "torch").glob("*.py")]
+    ours = set(re.findall(r"^def (test_\w+)", "\n".join(sources), re.MULTILINE))
+    assert len(named) >= 30, "the search in the page has gone stale"
+    assert named <= ours
+
+
 def test_every_diagnostic_and_error_has_an_entry_in_troubleshooting() -> None:
     source = (ROOT / "optuna_lrss" / "_diagnostics.py").read_text(encoding="utf-8")
     codes = set(re.findall(r'Diagnostic\(\s*"([a-z-]+)"', source))
