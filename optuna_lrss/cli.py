@@ -11,7 +11,6 @@ import csv
 import io
 import json
 import logging
-import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -22,14 +21,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 from typing import Annotated
 from typing import Any
-from urllib.parse import unquote_plus
-from urllib.parse import urlsplit
 
 import optuna
 
 from optuna_lrss._method.points import NoWindowError
 from optuna_lrss._result.analysis import analyze as analyze_study
 from optuna_lrss._result.lr_analysis import LRAnalysis
+from optuna_lrss._storages import UsageError
+from optuna_lrss._storages import open_storage
+from optuna_lrss._storages import passwords
+from optuna_lrss._storages import storage_errors
 
 
 try:
@@ -39,7 +40,6 @@ except ImportError as error:  # the console script exists with or without the ex
 
 
 if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
     from optuna.study import Study
 
 
@@ -92,7 +92,7 @@ StorageOption = Annotated[
     str,
     typer.Option(
         envvar="OPTUNA_STORAGE",
-        help="Storage URL, or the path of a journal file.",
+        help="Storage URL, or the path of a journal file or SQLite database.",
         metavar="URL",
         show_default=False,
     ),
@@ -248,7 +248,7 @@ def demo(
     from optuna_lrss._demo import run_demo
 
     with _errors(storage or ""):
-        opened = None if storage is None else _open(storage, create=True)
+        opened = None if storage is None else open_storage(storage, create=True)
         result = run_demo(opened, study_name, typer.echo)
         typer.echo("")
         typer.echo(str(result))
@@ -335,11 +335,7 @@ def _plot_by_matplotlib(
     plt.close("all")
 
 
-# --- Studies and storages ---
-
-
-class UsageError(Exception):
-    """What the user can mend by another command line."""
+# --- Studies ---
 
 
 def _load(storage: str, study_name: str | None) -> Study:
@@ -348,7 +344,7 @@ def _load(storage: str, study_name: str | None) -> Study:
     Raises:
         UsageError: If there is no such study, or several and no name.
     """
-    opened = _open(storage)
+    opened = open_storage(storage)
     names = sorted(optuna.get_all_study_names(opened))
     known = "the storage has no study" if not names else "there are " + ", ".join(names[:10])
     known += ", ..." if len(names) > 10 else ""
@@ -359,32 +355,6 @@ def _load(storage: str, study_name: str | None) -> Study:
     if study_name not in names:
         raise UsageError(f"--study-name {study_name!r} is unknown: {known}.")
     return optuna.load_study(study_name=study_name, storage=opened)
-
-
-def _open(storage: str, *, create: bool = False) -> BaseStorage | str:
-    """Opens a storage. Reading creates nothing, no file and no table.
-
-    Raises:
-        UsageError: If there is nothing to read.
-    """
-    if storage.startswith("redis"):
-        from optuna.storages.journal import JournalRedisBackend
-
-        return optuna.storages.JournalStorage(JournalRedisBackend(storage))
-    if "://" not in storage:
-        from optuna.storages.journal import JournalFileBackend
-
-        if not create and not Path(storage).is_file():
-            raise UsageError(
-                f"--storage {storage}: there is no such journal file; give a path, or a URL such "
-                "as sqlite:///lr.db or postgresql://host/database."
-            )
-        return optuna.storages.JournalStorage(JournalFileBackend(storage))
-    path = urlsplit(storage).path[1:]
-    is_path = storage.startswith("sqlite") and not path.startswith("file:")
-    if is_path and not create and not Path(path).is_file():
-        raise UsageError(f"--storage {storage}: there is no file {path}.")
-    return optuna.storages.RDBStorage(storage, skip_table_creation=not create)
 
 
 def _configuration(pairs: list[str] | None) -> dict[str, Any] | None:
@@ -411,9 +381,7 @@ _secrets: set[str] = set()
 @contextmanager
 def _errors(storage: str) -> Iterator[None]:
     """Turns what can go wrong into an exit status and one line without passwords."""
-    import sqlalchemy.exc
-
-    _secrets.update(_passwords(storage))
+    _secrets.update(passwords(storage))
     logging.getLogger("optuna_lrss").addHandler(logging.NullHandler())  # reasons come as errors
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
@@ -422,7 +390,7 @@ def _errors(storage: str) -> Iterator[None]:
         raise _exit(NO_WINDOW, f"No viable window: {error}") from None
     except (UsageError, ValueError, ImportError, OSError) as error:
         raise _exit(USAGE, str(error)) from None
-    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError) as error:
+    except storage_errors() as error:
         raise _exit(USAGE, f"The storage cannot be read: {_reason(error)}") from None
 
 
@@ -437,21 +405,6 @@ def _reason(error: BaseException) -> str:
 def _exit(status: int, message: str) -> typer.Exit:
     typer.echo(f"optuna-lrss: {_redacted(message)}", err=True)
     return typer.Exit(status)
-
-
-def _passwords(storage: str) -> set[str]:
-    """Passwords of a URL, as written there and as meant; none for a URL without one."""
-    _, slashes, rest = storage.partition("://")
-    rest, _, query = rest.partition("?")
-    # As SQLAlchemy reads it: an @ or / in a password need not have been escaped to be one.
-    credentials, at, _ = rest.rpartition("@")
-    _, colon, password = credentials.partition(":")
-    found = {password} if slashes and at and colon and password else set()
-    for pair in query.split("&"):
-        name, _, value = pair.partition("=")
-        if value and re.search("pass|pwd|secret|token", name, re.IGNORECASE):
-            found.add(value)
-    return found | {unquote_plus(secret) for secret in found}
 
 
 def _redacted(text: str) -> str:

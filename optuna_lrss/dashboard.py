@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -221,7 +222,7 @@ def _section(result: LRAnalysis | None, reason: str) -> str:
         "",
     ]
     if result.configuration:
-        where = ", ".join(f"`{k}` = `{v}`" for k, v in result.configuration.items())
+        where = ", ".join(f"{_code(k)} = {_code(str(v))}" for k, v in result.configuration.items())
         lines += [f"For the configuration with the lowest loss: {where}.", ""]
     lines += ["| point | learning rate | known neighbours | |", "|---|---|---|---|"]
     for name, meaning in _MEANING.items():
@@ -235,9 +236,26 @@ def _section(result: LRAnalysis | None, reason: str) -> str:
 
 def _plain(text: str) -> str:
     """Text that Markdown leaves alone."""
+    text = _one_line(text)
     for character in "\\`*_[]<>|#":
         text = text.replace(character, f"\\{character}")
     return text
+
+
+def _code(text: str) -> str:
+    """A user's text as a code span that it cannot leave (CommonMark 0.31, section 6.1)."""
+    text = _one_line(text) or '""'
+    if "[lrss:" in text:  # it could hold a fence of ours, which `merge_note` looks for
+        return _plain(text)
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * (longest + 1)
+    space = " " if longest else ""
+    return f"{fence}{space}{text}{space}{fence}"
+
+
+def _one_line(text: str) -> str:
+    """Line ends and other invisible characters as Python writes them."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 # --- Columns of the trial table -----------------------------------------------------------------

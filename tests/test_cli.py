@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import json
 import logging
@@ -28,6 +29,7 @@ from optuna_lrss import LRAnalysis
 from optuna_lrss import LRStepSampler
 from optuna_lrss import analyze
 from optuna_lrss import cli
+from optuna_lrss._storages import passwords
 from tests.visualization import cases
 
 
@@ -100,10 +102,11 @@ def test_no_window_is_status_1_with_the_reason_on_stderr(form: str) -> None:
     assert "No viable window: Nothing learns" in done.stderr
 
 
-def test_works_on_studies_of_other_samplers_and_journal_files() -> None:
-    storage = JournalStorage(JournalFileBackend("lr.log"))
+@pytest.mark.parametrize("path", ["lr.log", "redis.log"])
+def test_works_on_studies_of_other_samplers_and_journal_files(path: str) -> None:
+    storage = JournalStorage(JournalFileBackend(path))
     _write(cases.random_search(), "random", storage)  # type: ignore[arg-type]
-    done = _run("analyze", "--storage", "lr.log", "-f", "json")
+    done = _run("analyze", "--storage", path, "-f", "json")
     assert done.exit_code == 0
     found = json.loads(done.stdout)["half_loss"]
     assert math.log10(found) == pytest.approx(cases.CENTRE, abs=0.15)
@@ -152,6 +155,7 @@ def test_unknown_study_is_status_2_and_names_the_known_ones() -> None:
         "nonsense://host/lr",
         "postgresql+psycopg2://127.0.0.1:1/lr",
         "mysql+nonsense://127.0.0.1/lr",
+        "redis://127.0.0.1:1/0",
     ],
 )
 def test_bad_storage_is_status_2_and_leaves_nothing_behind(url: str) -> None:
@@ -160,6 +164,41 @@ def test_bad_storage_is_status_2_and_leaves_nothing_behind(url: str) -> None:
     assert done.stderr.startswith("optuna-lrss: ")
     assert done.stderr.count("\n") == 1
     assert list(Path().iterdir()) == []
+
+
+def test_redis_that_refuses_is_status_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "examples" / "benchmarks")
+    servers = importlib.import_module("servers")
+    if servers.redis_binary() is None:
+        pytest.skip("Redis is not installed (apt-get install redis-server)")
+    with servers.redis() as open_url:
+        client = importlib.import_module("redis").Redis.from_url(open_url)
+        client.config_set("requirepass", "another")
+        client.close()
+        for url in (open_url, open_url.replace("//", f"//:{ESCAPED}@")):
+            done = _run("analyze", "--storage", url)
+            assert done.exit_code == 2
+            assert done.stderr.startswith("optuna-lrss: The storage cannot be read: ")
+            assert done.stderr.count("\n") == 1
+            assert ESCAPED not in done.stderr
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_an_sqlite_database_may_be_given_as_a_path(absolute: bool) -> None:
+    url = _write(cases.plain(), "resnet18")
+    path = str(Path("lr.db").resolve()) if absolute else "lr.db"
+    done = _run("analyze", "--storage", path)
+    assert done.exit_code == 0
+    assert done.stdout == str(_result(url, "resnet18")) + "\n"
+
+
+@pytest.mark.parametrize("content", [b"\x80\x81 no text\n", b"[1, 2]\n", b'{"a": 1}\n'])
+def test_a_file_of_another_kind_is_named_as_such(content: bytes) -> None:
+    Path("lr.log").write_bytes(content)
+    done = _run("analyze", "--storage", "lr.log")
+    assert done.exit_code == 2
+    assert "neither a journal nor an SQLite database" in done.stderr
+    assert Path("lr.log").read_bytes() == content
 
 
 def test_reading_a_foreign_database_makes_no_tables() -> None:
@@ -213,12 +252,31 @@ def test_passwords_are_never_printed_or_logged(
     assert not any(secret in said for secret in (SECRET, ESCAPED, password))
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql:me:{}@host/lr",
+        "postgresql:/me:{}@host/lr",
+        "postgresql+psycopg2:me:{}@host:5432/lr",
+        "redis::{}@host/0",
+        "me:{}@host/lr",
+        "postgresql:host/lr?password={}",
+    ],
+)
+@pytest.mark.parametrize("password", [SECRET, ESCAPED, "plain"])
+def test_passwords_of_mistyped_urls_are_not_printed(url: str, password: str) -> None:
+    done = _run("analyze", "--storage", url.format(password))
+    assert done.exit_code == 2
+    assert "***" in done.stderr
+    assert not any(secret in done.stderr for secret in (password, SECRET, ESCAPED))
+
+
 def test_passwords_are_not_in_tracebacks() -> None:
     """An unforeseen error that carries the URL, in a process of its own."""
     code = (
         "import sys\nfrom optuna_lrss import cli\n"
         "def broken(url, *a, **k): raise RuntimeError(f'cannot do {url}')\n"
-        "cli._open = broken\ncli.main()"
+        "cli.open_storage = broken\ncli.main()"
     )
     url = f"postgresql://me:{ESCAPED}@db/lr"
     for arguments, env in ((["--storage", url], {}), ([], {"OPTUNA_STORAGE": url})):
@@ -248,11 +306,13 @@ def test_passwords_are_not_stored_and_not_shown_where_all_goes_well() -> None:
 
 
 def test_only_a_password_counts_as_one() -> None:
-    assert cli._passwords("sqlite:////data/lr.db") == set()
-    assert cli._passwords("postgresql://me@host:5432/lr") == set()
-    assert cli._passwords("lr.log") == set()
-    assert cli._passwords(f"postgresql://me:{ESCAPED}@host/lr") == {ESCAPED, SECRET}
-    assert cli._passwords(f"postgresql:///lr?sslmode=no&password={ESCAPED}") == {ESCAPED, SECRET}
+    assert passwords("sqlite:////data/lr.db") == set()
+    assert passwords("postgresql://me@host:5432/lr") == set()
+    assert passwords("lr.log") == set()
+    assert passwords("redis.log") == set()
+    assert passwords("runs/me@home/lr.log") == set()
+    assert passwords(f"postgresql://me:{ESCAPED}@host/lr") == {ESCAPED, SECRET}
+    assert passwords(f"postgresql:///lr?sslmode=no&password={ESCAPED}") == {ESCAPED, SECRET}
 
 
 # --- plot, export, publish, demo ---

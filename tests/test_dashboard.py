@@ -6,6 +6,7 @@ names a folder: ``dashboard.png`` there is the one in the README.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
@@ -29,6 +30,7 @@ import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from optuna.storages import JournalStorage
 from optuna.storages import RDBStorage
 from optuna.storages.journal import JournalFileBackend
@@ -145,6 +147,56 @@ def test_merging_touches_nothing_of_the_users(before: str, after: str, old: str,
     added = merge_note(before, new)
     assert added.startswith(before.rstrip("\n"))
     assert merge_note(added, new) == added
+
+
+WILD = [
+    "`",
+    "a ``b``` c",
+    "one\n\n# two",
+    "\u2028- three\r\n",
+    "",
+    "<img src=x>",
+    f"x\n{END}\ny",
+    BEGIN,
+]
+
+
+@functools.cache
+def _note_of(value: str, name: str) -> str:
+    """The note of a study with one other parameter, published twice."""
+    study = _new_study()
+
+    def objective(trial: optuna.Trial) -> float:
+        trial.suggest_categorical(name, [value])
+        return _objective(trial)
+
+    study.optimize(objective, n_trials=6)
+    publish(study)
+    publish(study)
+    return str(optuna_dashboard.get_note(study))
+
+
+def _blocks_and_spans(note: str) -> tuple[list[str], list[str]]:
+    """How a note is built, and its code spans, as CommonMark reads it."""
+    tokens = MarkdownIt("commonmark").parse(note)
+    inline = [t for token in tokens for t in token.children or []]
+    return [t.type for t in tokens], [t.content for t in inline if t.type == "code_inline"]
+
+
+@pytest.mark.filterwarnings("ignore:Choices for a categorical")
+@pytest.mark.parametrize("wild", WILD)
+def test_no_name_and_no_value_leaves_its_place_in_the_note(wild: str) -> None:
+    tame = _note_of("relu", "act")
+    blocks, spans = _blocks_and_spans(tame)
+    assert spans == ["act", "relu"]
+    note = _note_of(value=wild, name=wild)
+    assert note.count(BEGIN) == note.count(END) == 1
+    wild_blocks, wild_spans = _blocks_and_spans(note)
+    assert wild_blocks == blocks
+    assert "<img" not in MarkdownIt("commonmark").render(note)
+    if "[lrss:" not in wild:
+        written = "".join(c if c.isprintable() else repr(c)[1:-1] for c in wild) or '""'
+        assert wild_spans == [written, written]
 
 
 def test_a_deleted_closing_fence_costs_no_text() -> None:

@@ -58,6 +58,21 @@ def test_code_runs_and_prints_what_the_page_shows(
             _same_output(printed.getvalue(), shown)
 
 
+def test_readme_example_goes_on_with_its_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    example = CODE.search(README.read_text(encoding="utf-8"))
+    assert example is not None
+    n_trials = []
+    for _ in range(2):
+        namespace: dict[str, Any] = {"__name__": "__main__"}
+        exec(compile(example[1], str(README), "exec"), namespace)
+        n_trials.append(len(namespace["study"].trials))
+    assert n_trials[0] > 5
+    assert n_trials[1] == n_trials[0] + 1  # optimize runs one trial at least
+
+
 def test_readme_reaches_code_early_and_its_example_is_short() -> None:
     text = README.read_text(encoding="utf-8")
     example = CODE.search(text)
@@ -108,6 +123,16 @@ def test_links_and_pictures_exist(page: Path) -> None:
     assert not missing
 
 
+def test_tests_that_the_rivals_page_names_exist() -> None:
+    page = (ROOT / "docs" / "rivals.md").read_text(encoding="utf-8")
+    last_column = re.findall(r"^\|.*\|(.*)\|$", page, re.MULTILINE)
+    named = set(re.findall(r"`(test_\w+)`", "\n".join(last_column)))
+    sources = [p.read_text(encoding="utf-8") for p in (ROOT / "tests" / "torch").glob("*.py")]
+    ours = set(re.findall(r"^def (test_\w+)", "\n".join(sources), re.MULTILINE))
+    assert len(named) >= 30, "the search in the page has gone stale"
+    assert named <= ours
+
+
 def test_every_diagnostic_and_error_has_an_entry_in_troubleshooting() -> None:
     source = (ROOT / "optuna_lrss" / "_result" / "diagnostics.py").read_text(encoding="utf-8")
     codes = set(re.findall(r'Diagnostic\(\s*"([a-z-]+)"', source))
@@ -125,7 +150,9 @@ def _benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, 
     return importlib.import_module(name), figures
 
 
-@pytest.mark.parametrize("name", ["picks", "refinement", "nested", "workers", "overhead"])
+@pytest.mark.parametrize(
+    "name", ["picks", "refinement", "nested", "workers", "faults", "overhead"]
+)
 def test_result_pages_hold_nothing_but_their_figures(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import platform
@@ -67,9 +68,64 @@ def write_page(
     render: Callable[[dict[str, Any]], str],
 ) -> None:
     """Writes NAME.json, and NAME.md rendered from it; prints the page."""
-    text = json.dumps(figures, indent=1, allow_nan=False) + "\n"
-    page = render(json.loads(text))
+    page = render(json.loads(write_figures(folder, name, figures)))
     print(page)
     if folder is not None:
-        (folder / f"{name}.json").write_text(text, encoding="utf-8")
         (folder / f"{name}.md").write_text(page, encoding="utf-8")
+
+
+def write_figures(folder: Path | None, name: str, figures: dict[str, Any]) -> str:
+    """Writes NAME.json and returns its text."""
+    text = json.dumps(figures, indent=1, allow_nan=False) + "\n"
+    if folder is not None:
+        (folder / f"{name}.json").write_text(text, encoding="utf-8")
+    return text
+
+
+# --- Figures of two states of the code, side by side ---
+
+
+def labelled(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Adds --label, under which the figures are kept."""
+    parser.add_argument(
+        "--label",
+        choices=("before", "after"),
+        default="after",
+        help="the state of the code that is measured (default: after)",
+    )
+    return parser
+
+
+def labelled_run(
+    folder: Path | None, name: str, label: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """All figures of NAME.json, and in them those of a label, empty if the code is another.
+
+    Args:
+        folder: Where the file is, if there is one.
+        name: Name of the benchmark.
+        label: Which figures are to be measured.
+
+    Returns:
+        ``{"labels": {label: run}}`` with every label so far, and the label's own run to fill.
+    """
+    path = None if folder is None else folder / f"{name}.json"
+    known: dict[str, Any] = {}
+    if path is not None and path.exists():
+        known = json.loads(path.read_text(encoding="utf-8"))["labels"]
+    code = code_fingerprint()
+    if known.get(label, {}).get("code") != code:
+        known[label] = {"code": code}
+    labels = {k: known[k] for k in sorted(known, reverse=True)}  # before stands before after
+    return {"labels": labels}, labels[label]
+
+
+def code_fingerprint() -> str:
+    """A hash of the package's sources."""
+    import optuna_lrss  # here, so that the other benchmarks may time its import
+
+    root = Path(optuna_lrss.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]

@@ -17,6 +17,11 @@ _MEANING = {
     "min_lr": "lower end of the window: the knee",
     "max_lr": "upper end of the window: the lowest loss",
 }
+#: Without it "resolved" and neighbours half a decade apart look like a contradiction.
+_RESOLVED = (
+    "Resolved: the points are read off a curve through all losses, which places them more "
+    "exactly than their neighbours lie."
+)
 
 
 def report(result: AnalysisData) -> str:
@@ -35,6 +40,8 @@ def report(result: AnalysisData) -> str:
         low, high = result.brackets[name]
         lines.append(f"  {name:<12}  {getattr(result, name):<13.2e}   {low:.2e} .. {high:.2e}")
         lines.append(f"  {'':<12}  {meaning}")
+    if result.resolved:
+        lines += ["", *_wrapped(_RESOLVED, hanging="  ")]
     if result.horizons:
         lines += ["", "  steps         recommended     midpoint"]
         lines += [
@@ -57,7 +64,6 @@ def _headline(result: AnalysisData) -> str:
     return "\n".join(_wrapped(head + (f", at {where}" if where else ""), indent=""))
 
 
-def _wrapped(text: str, indent: str = "  ") -> list[str]:
-    return textwrap.wrap(
-        text, _WIDTH, initial_indent=indent, subsequent_indent=indent and indent + "  "
-    )
+def _wrapped(text: str, indent: str = "  ", hanging: str | None = None) -> list[str]:
+    hanging = (indent and indent + "  ") if hanging is None else hanging
+    return textwrap.wrap(text, _WIDTH, initial_indent=indent, subsequent_indent=hanging)

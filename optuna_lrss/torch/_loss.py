@@ -101,7 +101,7 @@ class BatchLoss:
         optimizer = torch.optim.LBFGS([guess], max_iter=100, line_search_fn="strong_wolfe")
         try:
             with torch.enable_grad():
-                optimizer.step(closure)  # type: ignore[arg-type]  # typed for floats
+                optimizer.step(closure)
             return [loss.item() for loss in losses()]
         except (RuntimeError, ValueError, TypeError):
             return None
