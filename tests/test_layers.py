@@ -19,6 +19,7 @@ LAYERS = (
     ("_study",),
     ("_result",),
     ("torch", "visualization"),
+    ("_storages",),
     ("dashboard", "_demo"),
     ("cli",),
 )
@@ -77,7 +78,7 @@ def test_every_part_has_a_layer() -> None:
 @pytest.mark.parametrize("part", HEIGHT)
 def test_a_layer_imports_only_what_lies_below_it(part: str) -> None:
     mine = [(who, whom, late) for who, whom, late in IMPORTS if _part(who) == part]
-    assert mine
+    assert any(_part(module) == part for module in MODULES)
     for who, whom, late in mine:
         target = _part(whom)
         if target is None:  # the package's public names, of which the three layers are made
