@@ -374,6 +374,8 @@ def test_repeats_share_batches_between_learning_rates() -> None:
 
     objective = objective_for(pieces._replace(train_loader=train, loss_fn=loss_fn))
     study = optuna.create_study()
+    key = (0.0, 0)
+    objective(trial_at(0.1))  # the first trial is looked at with further steps
     for key in [(0.1, 0), (0.1, 1), (0.01, 0), (0.01, 1)]:
         study.enqueue_trial({"lr": key[0]})
         study.optimize(objective, n_trials=1)
