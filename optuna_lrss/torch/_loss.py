@@ -60,7 +60,9 @@ class BatchLoss:
         """
         return _as_scalar(self._raw(model, batch))
 
-    def of_guessing(self, model: nn.Module, batches: list[Any]) -> list[float] | None:
+    def of_guessing(
+        self, model: nn.Module, batches: list[Any], weights: list[int]
+    ) -> list[float] | None:
         """Losses of the best output that does not look at its input, one a batch.
 
         For cross-entropy that is the entropy of the labels, for squared error their variance: what
@@ -69,6 +71,7 @@ class BatchLoss:
         Args:
             model: The model, in eval mode: its outputs say of what shape a guess is.
             batches: Batches whose losses are to be low together.
+            weights: What each batch's loss counts in that.
 
         Returns:
             The losses, or ``None`` where they cannot be told: ``loss_fn(model, batch)`` hides the
@@ -94,7 +97,7 @@ class BatchLoss:
 
         def closure() -> Tensor:
             optimizer.zero_grad()
-            total = torch.stack(losses()).sum()
+            total = torch.stack([w * x for w, x in zip(weights, losses(), strict=True)]).sum()
             total.backward()
             return total
 

@@ -66,9 +66,10 @@ class Updates:
             for batch in batches:
                 self.loss(batch)
 
-    def guessing(self, batches: list[Any]) -> list[float] | None:
+    def guessing(self, batches: list[Any], weights: list[int]) -> list[float] | None:
         """Losses of the best output that does not look at its input, one a batch."""
-        return self._loss.of_guessing(self.model, batches)
+        with self._autocast():
+            return self._loss.of_guessing(self.model, batches, weights)
 
     def gradients(self, batches: list[Any]) -> None:
         """Leaves in the parameters what an optimizer step would take."""

@@ -93,7 +93,8 @@ class Validation:
     def of_guessing(self) -> float | None:
         """The loss of the best output that does not look at its input, if that can be told."""
         with preserved_random_state(), self._evaluating():
-            losses = self._updates.guessing(self._batches)
+            weights = [1] * len(self._sizes) if self._summed else self._sizes
+            losses = self._updates.guessing(self._batches, weights)
         if losses is None:
             return None
         guess, _ = self._mean(losses)

