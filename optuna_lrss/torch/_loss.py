@@ -89,7 +89,7 @@ class BatchLoss:
         guess = rows.mean(dim=0).requires_grad_()
 
         def losses() -> list[Tensor]:
-            guesses = [guess.view(1, *o.shape[1:]).expand(o.shape) for o in outputs]
+            guesses = [guess.view(1, *o.shape[1:]).expand(o.shape).to(o.dtype) for o in outputs]
             return [
                 _as_scalar(self._loss_fn(g, batch[1]))
                 for g, batch in zip(guesses, batches, strict=True)

@@ -91,16 +91,18 @@ def test_learning_rates_of_all_groups_come_back() -> None:
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_learning_rates_are_set_and_within_the_range(name: str) -> None:
-    seen = set()
+    seen: list[float] = []
     pieces = make_pieces(mlp, {"sgd": OPTIMIZERS["sgd"], "adam": OPTIMIZERS["adamw"]}[name])
 
     def note(*_: Any) -> None:
-        seen.add(pieces.optimizer.param_groups[0]["lr"])
+        seen.append(pieces.optimizer.param_groups[0]["lr"])
 
     pieces.optimizer.register_step_pre_hook(note)
     result = find_lr(*pieces, steps=5, low=1e-4, high=0.1)
-    assert seen == set(result.curve.lr)
-    assert len(seen) == result.n_trials
+    # The looks for what a trial leaves behind, beside the first one, take fewer steps.
+    tried = {lr for lr in seen if seen.count(lr) >= 5}
+    assert tried == set(result.curve.lr)
+    assert len(tried) == result.n_trials
     assert min(seen) >= 1e-4
     assert max(seen) <= 0.1
 
@@ -190,14 +192,14 @@ def test_the_search_again_gives_the_same(optimizer: Any) -> None:
 
 
 class Failing:
-    """A loss that raises at its nth call."""
+    """A loss that raises from its nth call on."""
 
     def __init__(self, n: int) -> None:
         self.left = n
 
     def __call__(self, output: Tensor, target: Tensor) -> Tensor:
         self.left -= 1
-        if self.left == 0:
+        if self.left <= 0:
             raise RuntimeError("no more")
         return F.cross_entropy(output, target)
 

@@ -304,8 +304,8 @@ def test_averaged_weights_kept_by_an_optimizer_hook_are_put_back() -> None:
         assert in_place.seen == [0]
     trial, look = [(1, 1), (2, 2), (3, 3), (4, 4)], [(1, 1), (2, 2)]
     assert at_step == [*look, *look, *trial, *look, *trial, *trial]
-    with pytest.raises(ValueError, match="extra_state holds a dict"):
-        objective_for(pieces, extra_state=[{}])
+    with pytest.raises(ValueError, match="extra_state holds a generator"):
+        objective_for(pieces, extra_state=[(i for i in range(3))])
 
 
 def test_leftovers_of_a_scheduler_come_back_and_do_not_matter() -> None:
