@@ -491,6 +491,7 @@ def test_the_report_names_what_matters(clean: LRAnalysis) -> None:
     assert f"{clean.n_trials} short trials of 20 steps" in text
     assert "resolved" in text
     assert "not resolved" not in text
+    assert "Resolved: the points are read off a curve" in text  # beside wide neighbours
     for name in (*PICKS, "min_lr", "max_lr"):
         assert name in text
     assert "'lr'" in text
@@ -501,6 +502,7 @@ def test_the_report_gives_every_doubt_with_its_remedy() -> None:
     assert not result.resolved
     text = " ".join(str(result).split())
     assert "not resolved yet" in text
+    assert "Resolved:" not in text
     for doubt in result.diagnostics:
         assert doubt.message in text
         assert doubt.remedy in text

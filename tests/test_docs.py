@@ -151,7 +151,8 @@ def _benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, 
 
 
 @pytest.mark.parametrize(
-    "name", ["picks", "refinement", "nested", "workers", "faults", "overhead"]
+    "name",
+    ["picks", "refinement", "nested", "workers", "faults", "long_studies", "overhead"],
 )
 def test_result_pages_hold_nothing_but_their_figures(
     name: str, monkeypatch: pytest.MonkeyPatch
