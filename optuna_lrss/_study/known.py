@@ -113,9 +113,8 @@ class Known:
         if repeats > 1 or not sizes:
             return 0.0
         first = self.observations.first(sizes[-1], self._extra)
-        key = ("noise", self.baseline, tuple(o.number for o in first))
-        if any(o is self._extra for o in first):  # not to be kept: it may not come true
-            return _noise_of(first, self.baseline)
+        # By what they say, not by who they are: what is told and comes true is found again.
+        key = ("noise", self.baseline, tuple((o.number, o.lr, o.loss) for o in first))
         return self.observations.cached(key, lambda *_: _noise_of(first, self.baseline))
 
     def value(self) -> ConfigurationValue:
