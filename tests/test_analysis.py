@@ -365,6 +365,11 @@ def test_studies_without_a_window_raise_the_named_error(
         analyze(_study_of(losses))
 
 
+def test_an_error_names_the_end_of_the_range_and_not_the_last_learning_rate() -> None:
+    with pytest.raises(NothingLearnsError, match="none was between 0.01 and 10 yet"):
+        analyze(_study_of({-5: 2.3, -4: 2.3, -3: 2.3, -2: 2.3}))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [({"momentum": 1.0}, "momentum=1.0"), ({"steps": 0}, "steps=0")],

@@ -95,7 +95,12 @@ def analyze(
         observations = at_step(observations, step)
         horizon = step
     curve = observations.curve(known)
-    points = points_of_interest(curve, known, normalize=normalize)
+    points = points_of_interest(
+        curve,
+        known,
+        normalize=normalize,
+        search_range=(distribution.low, distribution.high),
+    )
     n = int(horizon) if horizon is not None else _DEFAULT_STEPS
     search = CurveSearch(
         SearchOptions(tolerance=tolerance), Known(observations, None, given=known), distribution
