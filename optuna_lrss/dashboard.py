@@ -19,6 +19,7 @@ from optuna import TrialPruned
 
 from optuna_lrss._method.points import NoWindowError
 from optuna_lrss._result.analysis import analyze
+from optuna_lrss._result.report import cost_of
 from optuna_lrss._study.claims import Claim
 from optuna_lrss._study.keys import TRIAL
 from optuna_lrss.visualization import plot_lr_curve
@@ -211,7 +212,7 @@ def merge_note(note: str, section: str) -> str:
 def _section(result: LRAnalysis | None, reason: str) -> str:
     if result is None:
         return f"## Learning rate\n\nNo viable window yet. {_plain(reason)}"
-    cost = f"{result.n_trials} short trials of {result.steps} steps"
+    cost = cost_of(result)
     state = "resolved" if result.resolved else "not resolved yet"
     lines = [
         "## Learning rate",

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from optuna_lrss._result import diagnostics
 from tests.curves import CURVES
 from tests.curves import NAMES
 from tests.curves import Curve
+from tests.curves import Quadratic
 from tests.studies import PLAIN
 from tests.studies import new_study
 from tests.studies import objective_of
@@ -365,13 +367,78 @@ def test_studies_without_a_window_raise_the_named_error(
         analyze(_study_of(losses))
 
 
+def test_an_error_names_the_end_of_the_range_and_not_the_last_learning_rate() -> None:
+    with pytest.raises(NothingLearnsError, match=r"none was between 0\.01 and 10 yet"):
+        analyze(_study_of({-5: 2.3, -4: 2.3, -3: 2.3, -2: 2.3}))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"momentum": 1.0}, "momentum=1.0"), ({"steps": 0}, "steps=0")],
+    [
+        ({"momentum": 1.0}, r"momentum=1\.0"),
+        ({"momentum": "0.9"}, r"momentum='0\.9' must"),
+        ({"momentum": math.nan}, "momentum=nan"),
+        ({"steps": 0}, "steps=0"),
+        ({"steps": 2.5}, r"steps=2\.5"),
+        ({"steps": True}, "steps=True"),
+        ({"step": "last"}, "step='last'"),
+        ({"baseline": "2.3"}, r"baseline='2\.3'"),
+        ({"baseline": math.nan}, "baseline=nan"),
+        ({"baseline": math.inf}, "baseline=inf"),
+        ({"tolerance": 0.0}, r"tolerance=0\.0"),
+        ({"tolerance": "fine"}, "tolerance='fine'"),
+        ({"param_name": None}, "param_name=None must be a string"),
+    ],
 )
 def test_arguments_are_checked(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         analyze(_study_of(_sampled()), **arguments)
+
+
+@pytest.mark.parametrize("study", [None, "sqlite:///lr.db", 3])
+def test_what_is_no_study_is_named(study: Any) -> None:
+    with pytest.raises(ValueError, match=r"study=.*must be an optuna\.Study"):
+        analyze(study)
+
+
+def test_numpy_numbers_are_numbers() -> None:
+    result = analyze(
+        _study_of(_sampled()),
+        baseline=np.float32(2.3),
+        steps=np.int64(20),
+        momentum=np.float64(0.0),
+        tolerance=np.float32(0.1),
+    )
+    assert LRAnalysis.from_json(result.to_json()).steps == 20
+
+
+def test_an_unknown_horizon_is_not_made_up() -> None:
+    unknown, known = (str(analyze(_study_of(_sampled(), **a))) for a in ({}, {"steps": 20}))
+    assert "short trials of 20 steps" not in unknown
+    assert "short trials of 20 steps" in known
+    study = _study_of(_sampled())
+    assert "of 30 steps" in str(analyze(study, steps=30))
+
+
+def test_a_study_that_changes_other_parameters_each_time_says_so() -> None:
+    study = new_study(RandomSampler(seed=0))
+
+    def objective(trial: optuna.Trial) -> float:
+        trial.suggest_float("wd", 1e-5, 1e-2, log=True)
+        return objective_of()(trial)
+
+    study.optimize(objective, n_trials=60)
+    with pytest.raises(TooFewPointsError, match=r"60 different values.*'wd'.*base_sampler"):
+        analyze(study)
+
+
+def test_the_report_says_whose_learning_rate_was_searched() -> None:
+    result = analyze(_study_of(_sampled(), groups=[1.0, 0.1, 3]))
+    assert result.groups == (1.0, 0.1, 3.0)
+    assert LRAnalysis.from_json(result.to_json()).groups == result.groups
+    report = " ".join(str(result).split())
+    assert "first param group; the others have 0.1, 3 times as much" in report
+    assert "param group" not in str(analyze(_study_of(_sampled())))
 
 
 # --- JSON ---------------------------------------------------------------------------------------
@@ -488,7 +555,7 @@ def test_the_report_names_what_matters(clean: LRAnalysis) -> None:
         assert f"{number:.2e}" in text
     for low, high in clean.brackets.values():
         assert f"{low:.2e} .. {high:.2e}" in text
-    assert f"{clean.n_trials} short trials of 20 steps" in text
+    assert f"{clean.n_trials} short trials" in text
     assert "resolved" in text
     assert "not resolved" not in text
     assert "Resolved: the points are read off a curve" in text  # beside wide neighbours
@@ -550,6 +617,15 @@ def _pruned() -> optuna.Study:
     return study
 
 
+def _guessed() -> optuna.Study:
+    return _study_of(_sampled(), guess=0.3)
+
+
+#: One direction falls at once, the others slowly: more steps bring more of the drop.
+SLOW = Quadratic("slow", curvatures=(1.0, 0.002), parts=(0.02, 0.98), depth=1.2)
+SLOW = replace(SLOW, limit=2.0, low=-4.0, high=1.0)
+
+
 def _uncertain_validation() -> optuna.Study:
     study = optuna.create_study()
     study.set_user_attr("lrss:baseline", 2.3)
@@ -582,6 +658,11 @@ TRIGGERS: dict[str, tuple[Callable[[], optuna.Study], str]] = {
     "short-horizon": (lambda: _study_of(_sampled(), momentum=0.99, steps=20), "steps=100"),
     "drift": (lambda: _snapshots(-0.9), "more steps"),
     "small-validation-set": (_uncertain_validation, "validation_batches"),
+    "guessing": (_guessed, "inputs and targets"),
+    "small-drop": (
+        lambda: _study_of(_sampled(SLOW), baseline=SLOW.baseline, steps=20),
+        "steps=80",
+    ),
     "exhausted": (
         lambda: _study_of({x: y - 0.326 for x, y in _sampled().items()}, baseline=1.974),
         "fewer steps",
@@ -637,6 +718,23 @@ def test_the_remedy_of_a_lone_divergence_works() -> None:
     assert "lone-divergence" not in _codes(analyze(study))
 
 
+def test_the_remedy_of_a_small_drop_works() -> None:
+    longer = replace(SLOW, steps=80)
+    study = _study_of(_sampled(longer), baseline=longer.baseline, steps=80)
+    assert "small-drop" not in _codes(analyze(study))
+
+
+@pytest.mark.parametrize("depth", [0.004, 0.1, 0.25, 0.5])
+def test_a_drop_below_a_tenth_of_the_loss_is_doubted(depth: float) -> None:
+    curve = replace(PLAIN, depth=depth)
+    assert ("small-drop" in _codes(analyze(searched(curve)))) == (depth < 0.23)
+
+
+def test_one_word_about_a_small_drop_is_enough() -> None:
+    study = _study_of(_sampled(SLOW), baseline=SLOW.baseline, guess=2.0)
+    assert _codes(analyze(study)) & {"guessing", "small-drop"} == {"guessing"}
+
+
 def test_diagnostics_do_not_come_without_their_cause() -> None:
     """What triggers one of these says nothing about the others."""
     related = {
@@ -650,6 +748,7 @@ def test_diagnostics_do_not_come_without_their_cause() -> None:
         "exhausted": {"unresolved"},
         "drift": {"unresolved"},
         "several-minima": {"unresolved"},
+        "small-drop": {"unresolved"},
     }
     for code, allowed in related.items():
         assert _codes(analyze(TRIGGERS[code][0]())) <= {code, *allowed}, code
@@ -686,6 +785,12 @@ def test_enqueued_picks_take_other_parameters_and_names(clean: LRAnalysis) -> No
         {"width": 64, "eta": clean.max_lr},
         {"width": 64, "eta": clean.recommended},
     ]
+
+
+def test_one_pick_may_be_a_plain_string(clean: LRAnalysis) -> None:
+    study = optuna.create_study()
+    clean.enqueue_picks(study, picks="recommended")
+    assert [t.system_attrs["fixed_params"]["lr"] for t in study.trials] == [clean.recommended]
 
 
 def test_an_unknown_pick_is_refused(clean: LRAnalysis) -> None:

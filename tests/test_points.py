@@ -214,10 +214,10 @@ def test_lengths_must_agree() -> None:
         ({-3: 2.0, -2: 1.0}, TooFewPointsError, "run more trials"),
         ({-3: 2.0, -2: 1.0, -1: INF, 0: math.nan}, TooFewPointsError, "lower the range"),
         ({-3: INF, -2: INF}, TooFewPointsError, "run more trials"),
-        ({-3: INF, -2: INF, -1: math.nan}, AllDivergedError, "lower the range"),
+        ({-3: INF, -2: INF, -1: math.nan}, AllDivergedError, "lower the lower bound below 0.001"),
         ({-4: 2.3, -3: 2.3, -2: 2.3, -1: 2.3}, NothingLearnsError, "more steps"),
         ({-4: 2.3, -3: 2.31, -2: 2.4, -1: INF}, NothingLearnsError, "more steps"),
-        ({-4: 2.5, -3: 3.0, -2: 2.4, -1: 9.0}, NothingLearnsError, "raise the upper bound"),
+        ({-4: 2.5, -3: 3.0, -2: 2.4, -1: 9.0}, NothingLearnsError, "Raise the upper bound"),
     ],
 )
 def test_no_window_says_why_and_what_to_do(
@@ -225,6 +225,23 @@ def test_no_window_says_why_and_what_to_do(
 ) -> None:
     with pytest.raises(error, match=remedy):
         points_of_interest(_curve(points), 2.3)
+
+
+@pytest.mark.parametrize(
+    ("points", "said"),
+    [
+        ({-5: 2.3, -3: 2.3, -1: 2.3}, "Run more trials, since none was between 0.1 and 10 yet"),
+        ({-5: 2.3, -3: 2.3, 0.6: 2.3}, "Raise the upper bound above 10,"),
+        ({-5: 2.3, -3: 2.3, -2: 2.3, -1: INF}, "Higher learning rates diverge: take more steps"),
+        ({-3: INF, -2: INF, -1: INF}, "run more trials, since none was between 1e-07 and 0.001"),
+        ({-6.5: INF, -2: INF, -1: INF}, "lower the lower bound below 1e-07"),
+    ],
+)
+def test_no_window_names_the_ranges_end_and_what_was_not_searched(
+    points: dict[float, float], said: str
+) -> None:
+    with pytest.raises(NoWindowError, match=said):
+        points_of_interest(_curve(points), 2.3, search_range=(1e-7, 10.0))
 
 
 def test_noise_alone_is_not_learning() -> None:

@@ -402,6 +402,28 @@ def test_a_wrong_start_is_left_behind(off: float) -> None:
     assert len(known) <= 30
 
 
+@pytest.mark.parametrize("noise", [0.02, 0.05])
+@pytest.mark.parametrize("start", [(-3.2, -1.8), (-6.2, -5.8)])
+def test_a_start_on_a_noisy_plateau_is_left_behind(
+    start: tuple[float, float], noise: float
+) -> None:
+    """The lowest of some losses of noise alone looks like a basin."""
+    curve = Curve("right of the start", centre=-0.9, width=0.2, wall=0.4, limit=2.0)
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        known, _ = run_search(
+            lambda lr, rng=rng: curve.loss(lr) + noise * curve.depth * rng.normal(),
+            -7.0,
+            1.0,
+            strategy="frugal",
+            baseline=curve.baseline,
+            start=start,
+        )
+        found = known.x[np.argmin(known.loss)]
+        assert found == pytest.approx(curve.truth().max_lr, abs=0.5), seed
+        assert len(known) <= 25
+
+
 # --- Noise and repeats --------------------------------------------------------------------------
 
 

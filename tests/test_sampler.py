@@ -515,6 +515,27 @@ def test_an_objective_without_a_learning_rate_is_told_what_to_write(
     assert "param_name" in ours[0].getMessage()
 
 
+def test_the_end_of_a_search_names_what_to_use_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where Optuna's own lines are: with them it is seen, with them it is silenced."""
+    handler = logging.StreamHandler(sys.stdout)
+    logger = logging.getLogger("optuna")
+    logger.addHandler(handler)
+    verbosity = optuna.logging.get_verbosity()
+    try:
+        for level, times in ((optuna.logging.INFO, 1), (optuna.logging.WARNING, 0)):
+            optuna.logging.set_verbosity(level)
+            study = searched()
+            study.optimize(objective_of(), n_trials=2)  # is over, and ends again
+            said = [line for line in capsys.readouterr().out.splitlines() if "best_params" in line]
+            assert len([line for line in said if line.startswith("The search")]) == times
+            assert all("analyze(study).recommended" in line for line in said)
+    finally:
+        logger.removeHandler(handler)
+        optuna.logging.set_verbosity(verbosity)
+
+
 def test_a_search_with_a_learning_rate_is_silent(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         searched()

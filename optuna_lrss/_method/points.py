@@ -6,6 +6,7 @@ crossing, the knee, the steepest slope. Cost: one fit, two where there is noise;
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,9 @@ POINT_NAMES = ("min_lr", "max_lr", "half_loss", "steepest")
 #: Loss drops of fewer noise deviations than this are taken for noise: the lowest of a few dozen
 #: losses of pure noise lies two to three deviations below their mean.
 _DROP_OVER_NOISE = 4.0
+#: A stretch of the range without a known loss that is wider than this, in decades, has not been
+#: searched: twice the usual first look.
+_UNSEARCHED = 1.0
 
 
 class NoWindowError(ValueError):
@@ -76,7 +80,11 @@ class PointsOfInterest:
 
 
 def points_of_interest(
-    curve: LRCurve, baseline: float | None = None, *, normalize: bool = True
+    curve: LRCurve,
+    baseline: float | None = None,
+    *,
+    normalize: bool = True,
+    search_range: tuple[float, float] | None = None,
 ) -> PointsOfInterest:
     """Takes every point of interest of a curve.
 
@@ -87,6 +95,8 @@ def points_of_interest(
         normalize: Whether the curvature is taken on the loss scaled to 1 (untrained) .. 0
             (lowest), over decades. ``False`` takes it on the raw loss, where the knee moves when
             the loss is multiplied by a constant.
+        search_range: Lowest and highest learning rate that may be tried, which errors name;
+            ``None``: those of the curve.
 
     Returns:
         The points, all within the range of the known learning rates.
@@ -96,10 +106,10 @@ def points_of_interest(
         AllDivergedError: If no learning rate has.
         NothingLearnsError: If no loss lies below the baseline by more than noise.
     """
-    _require_points(curve)
+    _require_points(curve, search_range)
     if baseline is None:
         baseline = plateau_level(curve)
-    fit, lowest = _fitted(curve, baseline)
+    fit, lowest = _fitted(curve, baseline, search_range)
     # Step 1: max_lr, the minimum of the curve.
     at_max = _minimum(curve, fit, baseline - lowest)
     # Step 2: half of the possible loss reduction, first met going left from max_lr.
@@ -136,12 +146,14 @@ def plateau_level(curve: LRCurve) -> float:
     return float(np.mean(loss[: max(end, 1)]))
 
 
-def _require_points(curve: LRCurve) -> None:
+def _require_points(curve: LRCurve, search_range: tuple[float, float] | None) -> None:
     n_finite = int(curve.finite.sum())
     if n_finite == 0 and len(curve) >= 3:
+        low = float(curve.lr[0]) if search_range is None else min(search_range[0], curve.lr[0])
+        remedy = _unsearched(low, float(curve.lr[0])) or f"lower the lower bound below {low:.2g}"
         raise AllDivergedError(
             f"All {len(curve)} learning rates from {curve.lr[0]:.2g} to {curve.lr[-1]:.2g} "
-            "diverged: lower the range, or check the loss on the untrained model."
+            f"diverged: {remedy}, or check the loss on the untrained model."
         )
     if n_finite < 3:
         raise TooFewPointsError(
@@ -150,12 +162,21 @@ def _require_points(curve: LRCurve) -> None:
         )
 
 
-def _fitted(curve: LRCurve, baseline: float) -> tuple[CurveFit, float]:
+def _unsearched(low: float, high: float) -> str:
+    """What to do about a stretch of the range without a known loss; empty if it is short."""
+    if math.log10(high / low) <= _UNSEARCHED:
+        return ""
+    return f"run more trials, since none was between {low:.2g} and {high:.2g} yet"
+
+
+def _fitted(
+    curve: LRCurve, baseline: float, search_range: tuple[float, float] | None
+) -> tuple[CurveFit, float]:
     """The model of the curve, and the lowest loss: the model's minimum where there is noise."""
     lowest = float(curve.loss[curve.finite].min())
-    _require_drop(curve, baseline, lowest, curve.repeat_noise or 0.0)
+    _require_drop(curve, baseline, lowest, curve.repeat_noise or 0.0, search_range)
     fit = _fit_normalised(curve, baseline, lowest)
-    _require_drop(curve, baseline, lowest, fit.noise * (baseline - lowest))
+    _require_drop(curve, baseline, lowest, fit.noise * (baseline - lowest), search_range)
     if fit.noise > QUIET:
         # The lowest of noisy losses is too low by about the noise: start over from the model's.
         lowest += float(fit.value.min()) * (baseline - lowest)
@@ -172,16 +193,32 @@ def _fit_normalised(curve: LRCurve, baseline: float, lowest: float) -> CurveFit:
     return fit_curve(curve.x, yn, curve.independent.astype(float), repeats)
 
 
-def _require_drop(curve: LRCurve, baseline: float, lowest: float, noise: float) -> None:
+def _require_drop(
+    curve: LRCurve,
+    baseline: float,
+    lowest: float,
+    noise: float,
+    search_range: tuple[float, float] | None,
+) -> None:
     drop = baseline - lowest
     tiny = 1e-12 * max(abs(baseline), abs(lowest))
     if drop > max(_DROP_OVER_NOISE * noise, tiny):
         return
     raise NothingLearnsError(
         f"Nothing learns: the lowest loss is {lowest:.6g}, the untrained model's {baseline:.6g}, "
-        f"and the noise about {noise:.2g}. Take more steps per trial, raise the upper bound above "
-        f"{curve.lr[-1]:.2g}, or check that the loss depends on the trained weights."
+        f"and the noise about {noise:.2g}. {_where_else(curve, search_range)}take more steps per "
+        "trial, or check that the loss depends on the trained weights."
     )
+
+
+def _where_else(curve: LRCurve, search_range: tuple[float, float] | None) -> str:
+    """Other learning rates that may learn: higher ones, unless those diverge."""
+    if not curve.finite[-1]:
+        return "Higher learning rates diverge: "
+    top = float(curve.lr[-1])
+    high = top if search_range is None else max(search_range[1], top)
+    remedy = _unsearched(top, high) or f"raise the upper bound above {high:.2g}"
+    return remedy[0].upper() + remedy[1:] + ", "
 
 
 def _minimum(curve: LRCurve, fit: CurveFit, drop: float) -> int:
@@ -208,5 +245,7 @@ def _minimum(curve: LRCurve, fit: CurveFit, drop: float) -> int:
 
 def _crossing(x: FloatArray, value: FloatArray, i: int) -> float:
     """Where the line from grid point i to i + 1 crosses one half."""
+    if value[i + 1] == value[i]:  # both one half, where noise leaves hardly a fall
+        return float(x[i + 1])
     share = (value[i] - HALF) / (value[i] - value[i + 1])
     return float(x[i] + share * (x[i + 1] - x[i]))

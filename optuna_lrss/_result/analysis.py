@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from typing import Any
+from typing import TypeGuard
 
 import numpy as np
 
@@ -28,6 +31,7 @@ from optuna_lrss._study.curves import Observations
 from optuna_lrss._study.curves import at_step
 from optuna_lrss._study.curves import ranked
 from optuna_lrss._study.history import StudyHistory
+from optuna_lrss._study.keys import GROUPS
 from optuna_lrss._study.keys import GUESS
 from optuna_lrss._study.keys import LAG
 from optuna_lrss._study.keys import MOMENTUM
@@ -79,13 +83,16 @@ def analyze(
         The analysis.
 
     Raises:
-        ValueError: If the study has several objectives or no such parameter or configuration.
+        ValueError: If an argument is of the wrong kind, or the study has several objectives or no
+            such parameter or configuration.
         NoWindowError: If there is no viable window; the message says what to change.
     """
+    _require_arguments(study, param_name, step, baseline, steps, momentum, tolerance)
     observations = _select(study, param_name, configuration)
     distribution = observations.items[-1].distributions[param_name]
     stored = study.user_attrs
-    known = baseline_for(observations.baseline, baseline_of(study), baseline)
+    given = None if baseline is None else float(baseline)
+    known = baseline_for(observations.baseline, baseline_of(study), given)
     horizon = steps if steps is not None else stored.get(STEPS)
     own = next((o.momentum for o in observations.items if o.momentum is not None), 0.0)
     beta = float(momentum if momentum is not None else stored.get(MOMENTUM, own))
@@ -95,10 +102,15 @@ def analyze(
         observations = at_step(observations, step)
         horizon = step
     curve = observations.curve(known)
-    points = points_of_interest(curve, known, normalize=normalize)
+    points = points_of_interest(
+        curve,
+        known,
+        normalize=normalize,
+        search_range=(distribution.low, distribution.high),
+    )
     n = int(horizon) if horizon is not None else _DEFAULT_STEPS
     search = CurveSearch(
-        SearchOptions(tolerance=tolerance), Known(observations, None, given=known), distribution
+        SearchOptions(tolerance=float(tolerance)), Known(observations, None, given=known), distribution
     )
     picks = picks_of(curve, points, n, lag)
     result = LRAnalysis(
@@ -123,13 +135,15 @@ def analyze(
         drift=drift_of(horizons),
         normalize=normalize,
         lag=lag(n),
+        steps_known=horizon is not None,
+        groups=_groups_of(stored),
     )
     facts = Facts(
         result=result,
         trials=observations.items,
         baseline_known=known is not None,
         steps_known=horizon is not None,
-        tolerance=tolerance,
+        tolerance=float(tolerance),
         guess=stored.get(GUESS),
     )
     return replace(result, diagnostics=diagnose(facts))
@@ -159,7 +173,71 @@ def _select(
                 f"{[dict(c) for c in curves]}."
             )
         return curves[key]
-    return ranked(curves.values())[0]
+    chosen = ranked(curves.values())[0]
+    if len(curves) > 1 and len(chosen.curve()) < 3:
+        raise TooFewPointsError(_scattered(list(curves.values()), param_name))
+    return chosen
+
+
+def _scattered(curves: Sequence[Observations], param_name: str) -> str:
+    """What is wrong where a sampler changes all parameters at once."""
+    names = ", ".join(repr(name) for name in curves[0].params(param_name)) or "none"
+    most = max(len(c.curve()) for c in curves)
+    trials = sum(len(c.items) for c in curves)
+    return (
+        f"The {trials} trials have {len(curves)} different values of the other parameters "
+        f"({names}), with at most {most} learning rate{'s' if most > 1 else ''} each, and a curve "
+        "needs three at the same values: fix the other parameters, or search with LRStepSampler("
+        "base_sampler=...), which takes a whole curve at each of their values."
+    )
+
+
+def _require_arguments(
+    study: object,
+    param_name: object,
+    step: Any,
+    baseline: Any,
+    steps: Any,
+    momentum: Any,
+    tolerance: Any,
+) -> None:
+    if not hasattr(study, "directions"):
+        raise ValueError(
+            f"study={study!r} must be an optuna.Study, such as optuna.load_study(study_name=..., "
+            "storage=...)."
+        )
+    if not isinstance(param_name, str):
+        raise ValueError(f"param_name={param_name!r} must be a string, such as 'lr'.")
+    if not (baseline is None or (_is_number(baseline) and math.isfinite(baseline))):
+        raise ValueError(
+            f"baseline={baseline!r} must be a finite number, the untrained model's loss, or None."
+        )
+    for name, value in (("steps", steps), ("step", step)):
+        whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        least = 1 if name == "steps" else 0
+        if value is not None and not (whole and int(value) >= least):
+            raise ValueError(
+                f"{name}={value!r} must be a whole number of at least {least}, the optimizer "
+                "steps of a short trial, or None."
+            )
+    if not (momentum is None or (_is_number(momentum) and 0.0 <= momentum < 1.0)):
+        raise ValueError(
+            f"momentum={momentum!r} must be a number in [0, 1), SGD's heavy-ball beta, or None."
+        )
+    if not (_is_number(tolerance) and 0.0 < tolerance < math.inf):
+        raise ValueError(f"tolerance={tolerance!r} must be a width in decades, such as 0.1.")
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    """Whether it is a real number, NumPy's among them; a bool is none."""
+    return isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
+
+
+def _groups_of(stored: Mapping[str, Any]) -> tuple[float, ...]:
+    ratios = stored.get(GROUPS, ())
+    if not isinstance(ratios, (list, tuple)) or not all(map(_is_number, ratios)):
+        return ()
+    return tuple(float(ratio) for ratio in ratios)
 
 
 def _lag_of(

@@ -46,6 +46,7 @@ def from_plain(plain: Mapping[str, Any]) -> dict[str, Any]:
     values["diagnostics"] = tuple(Diagnostic(**d) for d in values["diagnostics"])
     values["search_range"] = tuple(values["search_range"])
     values["trials"] = tuple((int(n), lr, loss) for n, lr, loss in values["trials"])
+    values["groups"] = tuple(values.get("groups", ()))
     values["roles"] = {int(k): v for k, v in values["roles"].items()}
     values["horizons"] = {int(k): v for k, v in values["horizons"].items()}
     return values

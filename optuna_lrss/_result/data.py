@@ -56,7 +56,8 @@ class AnalysisData:
         diagnostics: What is doubtful, each with a remedy.
         n_trials: Finished trials of the curve.
         n_steps: Optimizer steps that they took; ``None`` where the objective does not say.
-        steps: Horizon of the short trials.
+        steps: Horizon of the short trials; 20, the paper's, where it is not known.
+        steps_known: Whether it is.
         momentum: Heavy-ball beta that ``recommended`` was corrected for.
         lag: The factor of that correction: the share of its steady step that the optimizer
             delivered in the short trials.
@@ -71,6 +72,8 @@ class AnalysisData:
         horizons: Picks at each snapshot step, ``{step: {pick: learning rate}}``.
         drift: How far each pick moves per factor of ten in steps, in decades.
         normalize: Whether the curvature was taken on the normalised loss.
+        groups: Learning rate of each of the optimizer's param groups relative to the first one's,
+            which is the one searched; empty where they are equal or the study does not say.
     """
 
     curve: LRCurve
@@ -99,6 +102,8 @@ class AnalysisData:
     drift: dict[str, float] = field(default_factory=dict)
     normalize: bool = True
     lag: float = 1.0
+    steps_known: bool = True
+    groups: tuple[float, ...] = ()
 
     @property
     def picks(self) -> dict[str, float]:

@@ -24,6 +24,10 @@ from optuna_lrss._study.trials import Observation
 _RIVAL_DEPTH = 0.2
 #: ... and a hill of at least this share (and 3 noise widths) stands between them.
 _HILL = 0.1
+#: A drop of less than this share of the untrained loss is the output's level being found rather
+#: than learning. Of 116 small trainings (39 tasks, two to four optimizers) 12 % had a smaller drop
+#: after 20 steps; the picks failed (over 5 points lost) in 64 % of these, in 2 % of the others.
+_SMALL_DROP = 0.1
 #: A loss below this share of the untrained one is exhausted before the horizon.
 _EXHAUSTED = 0.01
 #: Picks that move more than this per factor of ten in steps drift, in decades.
@@ -64,7 +68,7 @@ def diagnose(facts: Facts) -> tuple[Diagnostic, ...]:
         _momentum,
         _drift,
         _validation,
-        _guessing,
+        _small_drop,
         _exhausted,
         _baseline,
         _states,
@@ -193,6 +197,24 @@ def _validation(facts: Facts) -> Iterator[Diagnostic]:
         )
 
 
+def _small_drop(facts: Facts) -> Iterator[Diagnostic]:
+    """Two signs of one trouble, of which one word is enough: the surer one goes first."""
+    guessing = tuple(_guessing(facts))
+    yield from guessing
+    result = facts.result
+    drop, level = result.baseline - result.lowest, abs(result.baseline)
+    if guessing or drop >= _SMALL_DROP * level:
+        return
+    steps = f", steps={4 * result.steps} say" if facts.steps_known else ""
+    yield Diagnostic(
+        "small-drop",
+        f"The loss falls by {100 * drop / level:.2g} % of the untrained one, so the short trials "
+        "may show how fast the output's level is found, and not how fast the model learns",
+        f"take more steps per trial{steps}; where the drop stays so small, check that inputs and "
+        "targets belong together",
+    )
+
+
 def _guessing(facts: Facts) -> Iterator[Diagnostic]:
     result, guess = facts.result, facts.guess
     if not isinstance(guess, (int, float)):
@@ -215,9 +237,13 @@ def _exhausted(facts: Facts) -> Iterator[Diagnostic]:
         yield Diagnostic(
             "exhausted",
             f"The loss falls to {100 * result.lowest / result.baseline:.2g} % of the untrained "
-            f"one within {result.steps} steps, so that the horizon sees the end of the training",
+            f"one within {_horizon(facts)}, so that the horizon sees the end of the training",
             "use fewer steps per trial",
         )
+
+
+def _horizon(facts: Facts) -> str:
+    return f"{facts.result.steps} steps" if facts.steps_known else "the horizon"
 
 
 def _baseline(facts: Facts) -> Iterator[Diagnostic]:

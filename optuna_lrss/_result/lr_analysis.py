@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from typing import Any
@@ -41,6 +42,24 @@ class LRAnalysis(AnalysisData):
         from optuna_lrss.visualization._html import to_html  # loads no plotting library
 
         return to_html(self)
+
+    def apply(self, optimizer: Optimizer, pick: str = "recommended") -> None:
+        """Sets an optimizer's learning rate; every param group keeps its ratio to the first.
+
+        Args:
+            optimizer: The optimizer of the training. A learning rate held in a tensor is
+                overwritten in place.
+            pick: Which learning rate, of ``recommended``, ``midpoint``, ``half_loss``,
+                ``steepest``, ``min_lr`` and ``max_lr``.
+
+        Raises:
+            ValueError: If the pick is unknown, or a group has no learning rate or the first
+                group's is 0, so that there are no ratios.
+        """
+        from optuna_lrss.torch import _optimizers
+
+        (lr,) = second_study.learning_rates(self, (pick,), "pick")
+        _optimizers.apply_learning_rate(optimizer, lr)
 
     def one_cycle(
         self, optimizer: Optimizer, total_steps: int, *, peak: float | None = None, **options: Any
@@ -122,7 +141,7 @@ class LRAnalysis(AnalysisData):
         self,
         study: Study,
         *,
-        picks: tuple[str, ...] = PICKS,
+        picks: Sequence[str] = PICKS,
         params: Mapping[str, Any] | None = None,
         param_name: str | None = None,
     ) -> None:
@@ -131,7 +150,7 @@ class LRAnalysis(AnalysisData):
         Args:
             study: The study to seed.
             picks: Which picks, of ``recommended``, ``midpoint``, ``half_loss``, ``steepest``,
-                ``min_lr`` and ``max_lr``.
+                ``min_lr`` and ``max_lr``; a string is one of them.
             params: Other parameters to fix in the enqueued trials.
             param_name: Name of the learning rate there; default the analysed one.
 

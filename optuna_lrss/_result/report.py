@@ -42,6 +42,8 @@ def report(result: AnalysisData) -> str:
         lines.append(f"  {'':<12}  {meaning}")
     if result.resolved:
         lines += ["", *_wrapped(_RESOLVED, hanging="  ")]
+    if result.groups:
+        lines += ["", *_wrapped(groups_note(result), hanging="  ")]
     if result.horizons:
         lines += ["", "  steps         recommended     midpoint"]
         lines += [
@@ -54,8 +56,23 @@ def report(result: AnalysisData) -> str:
     return "\n".join(lines)
 
 
+def cost_of(result: AnalysisData) -> str:
+    """What the curve cost."""
+    horizon = f" of {result.steps} steps" if result.steps_known else ""
+    return f"{result.n_trials} short trials{horizon}"
+
+
+def groups_note(result: AnalysisData) -> str:
+    """Whose learning rate was searched, where the optimizer's param groups have several."""
+    ratios = ", ".join(f"{ratio:.3g}" for ratio in result.groups[1:])
+    return (
+        f"These are learning rates of the optimizer's first param group; the others have {ratios} "
+        "times as much. result.apply(optimizer) sets all of them."
+    )
+
+
 def _headline(result: AnalysisData) -> str:
-    cost = f"{result.n_trials} short trials of {result.steps} steps"
+    cost = cost_of(result)
     if result.n_steps is not None:
         cost += f" ({result.n_steps} optimizer steps)"
     state = "resolved" if result.resolved else "not resolved yet"

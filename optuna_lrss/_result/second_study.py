@@ -34,16 +34,31 @@ def enqueue_picks(
     Args:
         data: The analysis.
         study: The study to seed.
-        picks: Names of picks or window ends.
+        picks: Names of picks or window ends; a string is one name.
         params: Other parameters to fix in the enqueued trials.
         param_name: Name of the learning rate in the study.
 
     Raises:
         ValueError: If a pick is unknown.
     """
-    known = (*PICKS, "min_lr", "max_lr")
-    unknown = [name for name in picks if name not in known]
-    if unknown:
-        raise ValueError(f"picks={picks!r} holds {unknown[0]!r}: use names of {known}.")
-    for lr in dict.fromkeys(float(getattr(data, pick)) for pick in picks):
+    wanted = (picks,) if isinstance(picks, str) else tuple(picks)
+    for lr in dict.fromkeys(learning_rates(data, wanted, "picks")):
         study.enqueue_trial({**params, param_name: lr}, skip_if_exists=True)
+
+
+def learning_rates(data: AnalysisData, picks: Sequence[str], argument: str) -> list[float]:
+    """The learning rates of picks and window ends, by name.
+
+    Args:
+        data: The analysis.
+        picks: The names.
+        argument: What the caller calls them.
+
+    Raises:
+        ValueError: If one is unknown.
+    """
+    known = (*PICKS, "min_lr", "max_lr")
+    for name in picks:
+        if name not in known:
+            raise ValueError(f"{argument}: {name!r} is unknown, use names of {known}.")
+    return [float(getattr(data, name)) for name in picks]

@@ -11,6 +11,7 @@ STEPS = "lrss:steps"
 MOMENTUM = "lrss:momentum"
 LAG = "lrss:lag"
 GUESS = "lrss:guess"
+GROUPS = "lrss:groups"
 #: Trial user attribute of StepObjective: {"steps", "diverged"[, "stderr"]}, and from a factory
 #: also {"baseline", "momentum", "lag"}.
 TRIAL = "lrss:trial"

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from typing import Any
 
+import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.samplers import TPESampler
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 
 _logger = logging.getLogger(__name__)
+#: Below Optuna's own: seen, and silenced, with the lines about finished trials.
+_progress = optuna.logging.get_logger("optuna.optuna_lrss")
 
 
 class LRStepSampler(BaseSampler):
@@ -47,12 +50,16 @@ class LRStepSampler(BaseSampler):
     stops by itself when all of them are known within the tolerance. Everything the sampler knows
     comes from the storage: threads, processes and restarts continue the same search.
 
+    What to train with is ``analyze(study).recommended``. The study's best trial, and so
+    ``study.best_params["lr"]``, is the lowest loss after a few steps: ``max_lr``, beyond which
+    training diverges.
+
     Example:
         .. code-block:: python
 
             study = optuna.create_study(sampler=LRStepSampler(), pruner=LRStepPruner())
             study.optimize(objective)
-            print(analyze(study))
+            print(analyze(study).recommended)
 
     Args:
         param_name: Name of the learning rate in the objective.
@@ -212,9 +219,24 @@ class LRStepSampler(BaseSampler):
                 # Outside optimize (ask-and-tell) there is no loop to stop: see is_resolved.
                 with contextlib.suppress(RuntimeError):
                     study.stop()
+                self._say_what_to_use(worker)
 
     def _is_last(self, worker: Worker, trial: FrozenTrial, last: Observation) -> bool:
         return worker.is_last(trial, last)
+
+    def _say_what_to_use(self, worker: Worker) -> None:
+        """Once, where people look: Optuna's best trial is the worst pick for a training."""
+        if worker.has_ended:
+            return
+        worker.has_ended = True
+        name = self._param_name
+        _progress.info(
+            "The search is resolved. Train with optuna_lrss.analyze(study%s).recommended; "
+            "study.best_params[%r] is the lowest short loss, the upper end of the window, where a "
+            "long training may diverge.",
+            "" if name == "lr" else f", param_name={name!r}",
+            name,
+        )
 
     def _warn_without_lr(self, worker: Worker, trial: FrozenTrial, state: TrialState) -> None:
         if worker.has_warned or state != TrialState.COMPLETE:

@@ -73,6 +73,7 @@ class Worker:
         self._heartbeat = _heartbeat_interval(self._storage)
         self._baseline: float | None = None
         self._delegated: set[int] = set()
+        self.has_ended = False  # and said what to use
         self.has_warned = False  # of trials that never ask for a learning rate
         self.history = StudyHistory(arguments.param_name)
         self.configurations = Configurations(base_sampler, arguments.param_name)

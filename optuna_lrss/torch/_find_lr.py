@@ -55,7 +55,7 @@ def find_lr(
 
             result = find_lr(model, optimizer, cross_entropy, train_loader, valid_loader)
             print(result)
-            apply_learning_rate(optimizer, result.recommended)
+            result.apply(optimizer)
 
     Args:
         model: The model.

@@ -15,6 +15,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from optuna_lrss._study.keys import BASELINE
+from optuna_lrss._study.keys import GROUPS
 from optuna_lrss._study.keys import GUESS
 from optuna_lrss._study.keys import LAG
 from optuna_lrss._study.keys import MOMENTUM
@@ -290,10 +291,10 @@ class StepObjective:
     def _short_trial_for(self, trial: BaseTrial) -> ShortTrial:
         return self._source(trial) if isinstance(self._source, _Factory) else self._source
 
-    def _study_attrs(self) -> dict[str, float]:
+    def _study_attrs(self) -> dict[str, Any]:
         if isinstance(self._source, _Factory):  # then the rest differs from trial to trial
             return {STEPS: self._settings.steps}
-        attrs = {
+        attrs: dict[str, Any] = {
             BASELINE: self._source.baseline,
             STEPS: self._settings.steps,
             MOMENTUM: self._source.momentum,
@@ -301,6 +302,8 @@ class StepObjective:
         }
         if self._source.guess is not None:
             attrs[GUESS] = self._source.guess
+        if any(ratio != 1.0 for ratio in self._source.ratios):
+            attrs[GROUPS] = self._source.ratios
         return attrs
 
     def _write_or_check(self, study: Study) -> None:

@@ -129,7 +129,7 @@ class ShortTrial:
         refuse_unusable(self._model, self._optimizer, others)
         self._objects: list[Any] = [self._model, self._optimizer, *others]
         loss = BatchLoss(pieces.loss_fn, settings.loss_form)
-        self._ratios = learning_rate_ratios(self._optimizer)
+        self.ratios = learning_rate_ratios(self._optimizer)
         self._start = Snapshot(self._objects, on_host=settings.snapshot_on_host)
         self._parameters = _unique_parameters(self._objects)
         self._device = _device_of(settings.device, self._parameters)
@@ -234,7 +234,7 @@ class ShortTrial:
 
     def _set_out(self, lr: float, repeat: int = 0) -> None:
         self._to_start()
-        set_learning_rate(self._optimizer, lr, self._ratios)
+        set_learning_rate(self._optimizer, lr, self.ratios)
         self._start_training()
         seed_everything(derived_seed(self._settings.seed, _TRAINING, repeat))
 

@@ -79,6 +79,17 @@ def test_study_holds_baseline_steps_and_momentum(optimizer: Any, momentum: float
     assert objective.baseline == study.user_attrs["lrss:baseline"]
 
 
+@pytest.mark.parametrize("ratios", [[1.0, 0.1], [1.0, 1.0]])
+def test_ratios_of_the_param_groups_are_stored_where_they_differ(ratios: list[float]) -> None:
+    pieces = make_pieces()
+    first, *others = pieces.model.parameters()
+    groups = [{"params": [first]}, {"params": others, "lr": 0.1 * ratios[1]}]
+    study = grid_study([1e-3])
+    study.optimize(objective_for(pieces._replace(optimizer=torch.optim.SGD(groups, lr=0.1))))
+    stored = study.user_attrs.get("lrss:groups")
+    assert stored == (None if ratios == [1.0, 1.0] else pytest.approx(ratios))
+
+
 def entropy_of(labels: list[Tensor]) -> float:
     share = torch.cat(labels).bincount().double() / len(torch.cat(labels))
     share = share[share > 0]

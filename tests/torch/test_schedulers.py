@@ -55,6 +55,20 @@ def _rates(optimizer: torch.optim.Optimizer, scheduler: LRScheduler, n: int) -> 
     return seen
 
 
+def test_apply_sets_every_group_by_its_ratio() -> None:
+    result = analyze(cases.plain())
+    for pick in ("recommended", "max_lr"):
+        optimizer = _optimizer()
+        result.apply(optimizer, pick)
+        lr = getattr(result, pick)
+        assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([lr, 0.1 * lr])
+    optimizer = _optimizer()
+    result.apply(optimizer)
+    assert optimizer.param_groups[0]["lr"] == result.recommended
+    with pytest.raises(ValueError, match=r"pick: 'best' is unknown.*recommended"):
+        result.apply(optimizer, "best")
+
+
 def test_one_cycle_goes_from_low_to_peak_and_down() -> None:
     optimizer = _optimizer()
     scheduler = one_cycle(optimizer, 100, low=LOW, peak=PEAK)

@@ -60,24 +60,30 @@ class Frugality:
     Attributes:
         widths: Of the gaps in each point's bracket.
         basin: Of the gaps in the stretch that noise cannot tell from the lowest loss.
-        credible_drop: Cuts count only if the loss fell by this share of the baseline.
+        believes: Whether the drop is more than the losses' scatter; until then the whole range is
+            looked at in coarse steps, up to what surely diverged.
         cuts: Where plateau (left) and divergence (right) begin, in decades.
+        explored: What goes on once the whole range was looked at and no drop is believed;
+            ``None``: this one.
     """
 
     widths: Mapping[str, Width]
     basin: Width
-    credible_drop: float
+    believes: Callable[[Shape], bool]
     cuts: Callable[[Shape], tuple[float, float]]
+    explored: Frugality | None = None
 
     def targets(self, search: Search) -> Targets:
         """Fine beside the points, coarse in the basin, infinite beyond the cuts."""
         gaps = Targets.even(search, search.coarse_step)
         shape = Shape.of(search)
-        if shape is None or not self._believes(shape):
+        if shape is None or not self.believes(shape):
             gaps.close_beyond(-np.inf, _first_dead(search))
             explored = np.diff(gaps.edges) <= gaps.target * (1.0 + SLACK)
             if shape is None or not explored.all():
                 return gaps
+            if self.explored is not None:
+                return self.explored.targets(search)
         for name, bracket in shape.brackets(search.points).items():
             gaps.narrow(bracket, self.widths[name].of(search), name)
         if search.noise > QUIET and "max_lr" in search.points:
@@ -86,9 +92,21 @@ class Frugality:
         gaps.close_beyond(*self.cuts(shape))
         return gaps
 
-    def _believes(self, shape: Shape) -> bool:
-        enough = shape.drop >= self.credible_drop * abs(shape.level)
-        return enough and _CREDIBLE_NOISE * shape.noise <= 1.0
+
+def stands_out(shape: Shape, least: float) -> bool:
+    """Whether a drop is more than the plateau's scatter.
+
+    Args:
+        shape: What the losses look like.
+        least: The smallest drop that may count, as a share of the baseline's size.
+    """
+    enough = shape.drop >= least * abs(shape.level)
+    return enough and _CREDIBLE_NOISE * shape.noise <= 1.0
+
+
+def _believes(shape: Shape) -> bool:
+    """Before the basin is found a plateau's ups and downs look like one: a drop of 5 %."""
+    return stands_out(shape, 0.05)
 
 
 def _first_dead(search: Search) -> float:
@@ -100,11 +118,10 @@ def _first_dead(search: Search) -> float:
     return float(dead[0]) if dead.size else np.inf
 
 
-FRUGAL = Strategy(
-    Frugality(
-        widths={"max_lr": FINE, "half_loss": FINE, "steepest": MEDIUM, "min_lr": WIDE},
-        basin=MEDIUM,
-        credible_drop=0.05,  # before the basin is found a plateau's ups and downs look like one
-        cuts=Shape.cuts,
-    ).targets
+COLD = Frugality(
+    widths={"max_lr": FINE, "half_loss": FINE, "steepest": MEDIUM, "min_lr": WIDE},
+    basin=MEDIUM,
+    believes=_believes,
+    cuts=Shape.cuts,
 )
+FRUGAL = Strategy(COLD.targets)

@@ -29,6 +29,9 @@ _MAD = 1.4826
 #: Where the highest known loss stands in for the baseline, one this far to its right, in decades,
 #: confirms the plateau: half a coarse step, so that the next coarse neighbour can.
 _CONFIRMED = 0.25
+#: Within this distance, in decades, of the lowest loss a curve that falls as steeply as the model
+#: of a curve allows (a width of 0.06) has lost half of its drop, and others less than a fifth.
+_CLOSE = 0.15
 #: Two dead points this far apart, in decades, end the search to the right.
 _DEAD_STRETCH = 1.0
 #: A loss is lowest, or not, at two standard errors: 95 %.
@@ -95,6 +98,28 @@ class Shape(NamedTuple):
             far = dead[self.x[dead] - self.x[dead[0]] >= _DEAD_STRETCH] if dead.size else dead
             right = min(right, float(self.x[far[0]]) if far.size else np.inf)
         return left, right
+
+    @property
+    def wiggle(self) -> float:
+        """The largest step against the course of a curve, as a share of the drop.
+
+        From the untrained loss down to the lowest, and up again to the untrained: of so few losses
+        that their scatter cannot be measured yet, a step the other way is the best sign of it. The
+        lowest loss's left neighbour counts whole, if it is close: a basin is wider.
+        """
+        down, up = np.minimum(self.yn[: self.lowest + 1], 1.0), self.yn[self.lowest :]
+        up = np.minimum(up, 1.0)
+        above = self.yn[: self.lowest] - 1.0
+        above = above[np.isfinite(above)] if self.has_baseline else above[:0]
+        close = self.lowest > 0 and self.x[self.lowest] - self.x[self.lowest - 1] <= _CLOSE
+        return float(
+            max(
+                np.max(down - np.minimum.accumulate(down)),
+                np.max(np.maximum.accumulate(up) - up),
+                np.max(above, initial=0.0),
+                down[-2] if close else 0.0,
+            )
+        )
 
     def brackets(self, points: Collection[str]) -> dict[str, tuple[float, float]]:
         """Known neighbours of each wanted point, in decades (paper, section 3.3)."""
