@@ -19,8 +19,8 @@ from optuna_lrss._result.horizons import drift_of
 from optuna_lrss._result.horizons import picks_at_each_step
 from optuna_lrss._result.horizons import picks_of
 from optuna_lrss._result.lr_analysis import LRAnalysis
+from optuna_lrss._study.arguments import Arguments
 from optuna_lrss._study.curve_search import CurveSearch
-from optuna_lrss._study.curve_search import SearchOptions
 from optuna_lrss._study.curves import Observations
 from optuna_lrss._study.curves import at_step
 from optuna_lrss._study.curves import ranked
@@ -28,10 +28,12 @@ from optuna_lrss._study.history import StudyHistory
 from optuna_lrss._study.keys import MOMENTUM
 from optuna_lrss._study.keys import STEPS
 from optuna_lrss._study.keys import configuration_of
-from optuna_lrss._study.known import Known
 from optuna_lrss._study.known import baseline_for
+from optuna_lrss._study.moment import Moment
+from optuna_lrss._study.stored_search import stored_search
 from optuna_lrss._study.trials import Observation
 from optuna_lrss._study.trials import baseline_of
+from optuna_lrss._study.warm_start import search_over
 
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ def analyze(
     steps: int | None = None,
     momentum: float | None = None,
     normalize: bool = True,
-    tolerance: float = 0.1,
+    tolerance: float | None = None,
 ) -> LRAnalysis:
     """Reads the viable window and the picks off a study's short trials, whoever sampled them.
 
@@ -67,7 +69,8 @@ def analyze(
         steps: Horizon of the short trials; default ``lrss:steps``.
         momentum: Heavy-ball beta of SGD, 0 for plain SGD and Adam; default ``lrss:momentum``.
         normalize: Whether the curvature is taken on the normalised loss.
-        tolerance: Width in decades that counts as resolved.
+        tolerance: Width in decades that counts as resolved; default what the study was searched
+            with (``lrss:search:lr``, the last :class:`LRStepSampler` to begin), else 0.1.
 
     Returns:
         The analysis.
@@ -76,7 +79,8 @@ def analyze(
         ValueError: If the study has several objectives or no such parameter or configuration.
         NoWindowError: If there is no viable window; the message says what to change.
     """
-    observations = _select(study, param_name, configuration)
+    history = _history(study, param_name)
+    observations = _select(study, history, configuration)
     distribution = observations.items[-1].distributions[param_name]
     stored = study.user_attrs
     known = baseline_for(observations.baseline, baseline_of(study), baseline)
@@ -90,9 +94,7 @@ def analyze(
     curve = observations.curve(known)
     points = points_of_interest(curve, known, normalize=normalize)
     n = int(horizon) if horizon is not None else _DEFAULT_STEPS
-    search = CurveSearch(
-        SearchOptions(tolerance=tolerance), Known(observations, None, given=known), distribution
-    )
+    search = _search(study, history, observations, known, tolerance)
     picks = picks_of(curve, points, n, beta)
     result = LRAnalysis(
         curve=curve,
@@ -121,36 +123,78 @@ def analyze(
         trials=observations.items,
         baseline_known=known is not None,
         steps_known=horizon is not None,
-        tolerance=tolerance,
+        tolerance=search.tolerance,
     )
     return replace(result, diagnostics=diagnose(facts))
 
 
-def _select(
-    study: Study, param_name: str, configuration: Mapping[str, Any] | None
-) -> Observations:
-    """The wanted configuration's trials; by default those of the lowest loss."""
+def _history(study: Study, param_name: str) -> StudyHistory:
+    """The study's finished trials."""
     if len(study.directions) != 1:
         raise ValueError(
             f"study={study.study_name!r} has {len(study.directions)} objectives; a curve has one "
             "loss. Analyse a study that minimises the validation loss alone."
         )
-    curves = StudyHistory(param_name).refresh(study).curves
-    if not curves:
+    history = StudyHistory(param_name).refresh(study)
+    if not history.curves:
         raise TooFewPointsError(
             f"study={study.study_name!r} has no finished trial with a log-scaled float "
             f"{param_name!r}: run short trials that call trial.suggest_float({param_name!r}, "
             "1e-7, 10, log=True), or pass param_name=..."
         )
-    if configuration is not None:
-        key = configuration_of(dict(configuration), param_name)
-        if key not in curves:
-            raise ValueError(
-                f"configuration={dict(configuration)!r} is not in the study; it has "
-                f"{[dict(c) for c in curves]}."
-            )
-        return curves[key]
-    return ranked(curves.values())[0]
+    return history
+
+
+def _select(
+    study: Study, history: StudyHistory, configuration: Mapping[str, Any] | None
+) -> Observations:
+    """The wanted configuration's trials; by default those of the lowest loss."""
+    curves = history.curves
+    if configuration is None:
+        return ranked(curves.values())[0]
+    key = configuration_of(dict(configuration), history.param_name)
+    if key not in curves:
+        raise ValueError(
+            f"configuration={dict(configuration)!r} is not in the study; it has "
+            f"{[dict(c) for c in curves]}."
+        )
+    return curves[key]
+
+
+def _search(
+    study: Study,
+    history: StudyHistory,
+    observations: Observations,
+    baseline: float | None,
+    tolerance: float | None,
+) -> CurveSearch:
+    """What is left to do on a curve, as the sampler that searched it last sees it.
+
+    Args:
+        study: The study.
+        history: Its trials.
+        observations: Those of the curve.
+        baseline: The loss of the untrained model that counts.
+        tolerance: The caller's, which this curve is then held to whatever its configuration.
+    """
+    # The storage is asked: under HyperbandPruner `study` has no user attributes.
+    attrs = study._storage.get_study_user_attrs(study._study_id)
+    stored = stored_search(attrs, history.param_name)
+    arguments = Arguments(history.param_name) if stored is None else stored
+    if tolerance is not None:
+        arguments = replace(arguments, options=replace(arguments.options, tolerance=tolerance))
+    curves = history.curves
+    is_best = observations.configuration == ranked(curves.values())[0].configuration
+    return search_over(
+        arguments,
+        Moment.of_finished(history, baseline_of(study)),
+        observations,
+        observations.items[-1].range_of(history.param_name),
+        full=stored is None
+        or tolerance is not None
+        or (is_best and arguments.max_configurations is not None),
+        given=baseline,
+    )
 
 
 def _values(observation: Observation, param_name: str) -> dict[str, Any]:

@@ -35,10 +35,10 @@ class Arguments:
     """What LRStepSampler was given, but for the base sampler."""
 
     param_name: str
-    options: SearchOptions
-    start: tuple[float, float] | None
-    max_configurations: int | None
-    grace_period: float  # seconds
+    options: SearchOptions = SearchOptions()
+    start: tuple[float, float] | None = None
+    max_configurations: int | None = None
+    grace_period: float = 60.0  # seconds
 
 
 def checked_options(

@@ -9,10 +9,17 @@ from typing import Any
 BASELINE = "lrss:baseline"
 STEPS = "lrss:steps"
 MOMENTUM = "lrss:momentum"
+#: Study user attribute of LRStepSampler, one for each learning rate: how it is searched.
+SEARCH = "lrss:search"
 #: Trial user attribute of StepObjective: {"steps", "diverged"[, "stderr"][, "baseline"]}.
 TRIAL = "lrss:trial"
 
 Configuration = tuple[tuple[str, Any], ...]
+
+
+def search_key(param_name: str) -> str:
+    """The attribute that says how the learning rate of this name is searched."""
+    return f"{SEARCH}:{param_name}"
 
 
 def others_of(params: dict[str, Any], param_name: str) -> dict[str, Any]:

@@ -37,6 +37,11 @@ class Moment:
     now: datetime
     lifetime: Lifetime
 
+    @classmethod
+    def of_finished(cls, history: StudyHistory, baseline: float | None) -> Moment:
+        """What is known to a reader who waits for nobody."""
+        return cls(history, baseline, None, datetime.now(), Lifetime(0.0, None))
+
     def foresee(self, told: Iterable[Observation]) -> Moment:
         """The moment when trials that are being told are in the storage."""
         return replace(self, history=self.history.foresee(told))

@@ -123,6 +123,17 @@ class LRStepSampler(BaseSampler):
             self._base_sampler.reseed_rng()
             self._workers.reseed_rng()
 
+    def begin(self, study: Study) -> None:
+        """Makes this sampler's arguments those that the study is judged by.
+
+        The first trial does so as well. Call it where a study may need no further trial.
+
+        Args:
+            study: The study.
+        """
+        with self._workers.lock:
+            self._workers.of(study).begin()
+
     def is_resolved(self, study: Study) -> bool:
         """Whether every point of interest is known within the tolerance, for ask-and-tell loops.
 

@@ -29,6 +29,7 @@ from optuna_lrss._study.moment import Moment
 from optuna_lrss._study.plans import Plan
 from optuna_lrss._study.plans import Plans
 from optuna_lrss._study.resolve import Resolver
+from optuna_lrss._study.stored_search import store_search
 from optuna_lrss._study.trials import Observation
 from optuna_lrss._study.trials import result_of
 from optuna_lrss._study.trials import stored_baseline
@@ -72,6 +73,7 @@ class Worker:
         self._lock = lock
         self._heartbeat = _heartbeat_interval(self._storage)
         self._baseline: float | None = None
+        self._has_begun = False
         self._delegated: set[int] = set()
         self.has_warned = False  # of trials that never ask for a learning rate
         self.history = StudyHistory(arguments.param_name)
@@ -79,6 +81,12 @@ class Worker:
         self.claims = Claims(self._storage, clock, lock)
         self.resolver = Resolver(arguments, self.configurations)
         self.plans = Plans(arguments, self.claims, self.resolver, self.look, clock, lock)
+
+    def begin(self) -> None:
+        """Writes into the study how it is searched; of several searches the last to begin counts."""
+        if not self._has_begun:
+            self._has_begun = True
+            store_search(self._storage, self._study_id, self._arguments)
 
     # --- What is known ------------------------------------------------------------------------
 
@@ -146,6 +154,7 @@ class Worker:
             trial: The trial that asks.
             distribution: The range.
         """
+        self.begin()
         choice = self.claims.choose(
             trial,
             functools.partial(self._choice, trial, distribution),
