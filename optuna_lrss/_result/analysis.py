@@ -80,7 +80,7 @@ def analyze(
         NoWindowError: If there is no viable window; the message says what to change.
     """
     history = _history(study, param_name)
-    observations = _select(study, history, configuration)
+    observations = _select(history, configuration)
     distribution = observations.items[-1].distributions[param_name]
     stored = study.user_attrs
     known = baseline_for(observations.baseline, baseline_of(study), baseline)
@@ -145,9 +145,7 @@ def _history(study: Study, param_name: str) -> StudyHistory:
     return history
 
 
-def _select(
-    study: Study, history: StudyHistory, configuration: Mapping[str, Any] | None
-) -> Observations:
+def _select(history: StudyHistory, configuration: Mapping[str, Any] | None) -> Observations:
     """The wanted configuration's trials; by default those of the lowest loss."""
     curves = history.curves
     if configuration is None:

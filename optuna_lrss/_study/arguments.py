@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from dataclasses import field
 from typing import Protocol
 
 from optuna.distributions import BaseDistribution
@@ -35,7 +36,7 @@ class Arguments:
     """What LRStepSampler was given, but for the base sampler."""
 
     param_name: str
-    options: SearchOptions = SearchOptions()
+    options: SearchOptions = field(default_factory=SearchOptions)
     start: tuple[float, float] | None = None
     max_configurations: int | None = None
     grace_period: float = 60.0  # seconds

@@ -56,6 +56,8 @@ class Observations:
         self.configuration = configuration
         self.leader = leader
         self.items: list[Observation] = []
+        self._is_foreign = False  # its first trial is another sampler's
+        self._n_reopened = 0
         self._by_number: list[Observation] = []
         self._lr: list[float] = []
         self._loss: list[float] = []
@@ -74,6 +76,9 @@ class Observations:
     def add(self, observation: Observation) -> None:
         """Takes one more finished trial in."""
         self.items.append(observation)
+        if observation.number == self.leader:
+            self._is_foreign = observation.leader is None
+        self._n_reopened += observation.leader == observation.number != self.leader
         bisect.insort(self._by_number, observation, key=_number)
         self._lr.append(observation.lr)
         self._loss.append(observation.loss)
@@ -223,6 +228,11 @@ class Observations:
             setattr(new, name, getattr(self, name).copy())
         new._cells = {cell: list(xs) for cell, xs in self._cells.items()}
         return new
+
+    @property
+    def n_openings(self) -> int:
+        """How often this package's sampler opened the configuration; 0 if only others did."""
+        return (not self._is_foreign) + self._n_reopened
 
     @property
     def lowest(self) -> float | None:

@@ -70,7 +70,8 @@ class LRStepSampler(BaseSampler):
             ``(low, high)`` or a learning rate. The search expands when it was wrong.
         max_configurations: With other parameters, stop after this many resolved configurations
             (one that the base sampler proposes again counts again); ``None`` goes on until
-            ``n_trials`` or ``timeout``.
+            ``n_trials`` or ``timeout``. Trials of another sampler are observations: of their
+            configurations only the best is resolved as well, and none counts.
         grace_period: A trial that is running for longer than this, in seconds, and for ten times
             as long as any trial took, is taken for dead: its learning rate is given to another
             worker. When nothing else is left to do, a tenth of it and three times as long.

@@ -1,4 +1,4 @@
-"""How a study is searched, kept in the study: so that every reader judges it as its sampler does."""
+"""How a study is searched, kept in the study: every reader then judges it as its sampler does."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ class Worker:
         self.plans = Plans(arguments, self.claims, self.resolver, self.look, clock, lock)
 
     def begin(self) -> None:
-        """Writes into the study how it is searched; of several searches the last to begin counts."""
+        """Writes into the study how it is searched; the last search to begin counts."""
         if not self._has_begun:
             self._has_begun = True
             store_search(self._storage, self._study_id, self._arguments)
