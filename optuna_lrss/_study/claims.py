@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import NamedTuple
@@ -111,6 +113,8 @@ class Pending(NamedTuple):
     leader: int | None
     started: datetime | None
     committed: bool  # the learning rate is the trial's, not only claimed
+    params: Mapping[str, Any] = MappingProxyType({})  # of the others those that it has
+    distributions: Mapping[str, Any] = MappingProxyType({})
 
     def holds(self, x: float) -> bool:
         """Whether its claim is this learning rate (log10)."""
@@ -172,9 +176,7 @@ class Lifetime:
         limit = self._limit(overdue)
         if limit is None:
             return list(pending)
-        return [
-            p for p in pending if p.started is None or (now - p.started).total_seconds() <= limit
-        ]
+        return [p for p in pending if p.started is None or _age(p.started, now) <= limit]
 
     def _limit(self, overdue: bool) -> float | None:
         if self.longest is None:
@@ -185,6 +187,16 @@ class Lifetime:
         if not overdue:
             return max(_OVERDUE_SHARE * self.grace_period, _OVERDUE_FACTOR * self.longest)
         return limit
+
+
+def _age(started: datetime, now: datetime) -> float:
+    """Seconds since a trial began, at the least.
+
+    Optuna gives local times without an offset, so those of one hour in autumn may be either of
+    two, and the difference of two of them is an hour off when the clocks change between them.
+    """
+    began = max(started.replace(fold=fold).timestamp() for fold in (0, 1))
+    return min(now.replace(fold=fold).timestamp() for fold in (0, 1)) - began
 
 
 # --- Write, then read -------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from optuna_lrss._study.arguments import checked_options
 from optuna_lrss._study.arguments import checked_start
 from optuna_lrss._study.arguments import require_count
 from optuna_lrss._study.arguments import require_positive
+from optuna_lrss._study.configurations import has_constraints
 from optuna_lrss._study.keys import others_of
 from optuna_lrss._study.trials import Observation
 from optuna_lrss._study.trials import observe
@@ -213,8 +214,11 @@ class LRStepSampler(BaseSampler):
         """Stops ``optimize`` when every point of interest is known."""
         worker = self._workers.of(study)
         with self._workers.lock:
-            if worker.release(trial):
+            delegated = worker.release(trial)
+            if delegated or has_constraints(self._base_sampler):
                 self._base_sampler.after_trial(study, trial, state, values)
+            if has_constraints(self._base_sampler):  # which it has just written into the trial
+                trial = study._storage.get_trial(trial._trial_id)
             if state == TrialState.FAIL:
                 worker.claims.fail(trial)
             last = observe(trial, self._param_name, study.direction, (state, values))

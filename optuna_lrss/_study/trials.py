@@ -19,6 +19,8 @@ from optuna_lrss._study.keys import BASELINE
 from optuna_lrss._study.keys import TRIAL
 from optuna_lrss._study.keys import Configuration
 from optuna_lrss._study.keys import configuration_of
+from optuna_lrss._study.keys import constraints_of
+from optuna_lrss._study.keys import others_of
 
 
 if TYPE_CHECKING:
@@ -46,6 +48,13 @@ class Observation(NamedTuple):
     reports: dict[int, float]  # step -> loss, lower is better
     params: dict[str, Any]
     distributions: dict[str, Any]
+    constraints: dict[str, Any]  # as Optuna keeps them; none is above 0 where all are met
+
+    @property
+    def is_feasible(self) -> bool:
+        """Whether all constraints are met, as :attr:`optuna.study.Study.best_trial` judges it."""
+        lists = (v if isinstance(v, list | tuple) else [v] for v in self.constraints.values())
+        return not any(isinstance(c, int | float) and c > 0.0 for values in lists for c in values)
 
     def range_of(self, param_name: str) -> FloatDistribution:
         """The learning rate's range in this trial."""
@@ -99,6 +108,7 @@ def observe(
         reports={k: sign * v for k, v in trial.intermediate_values.items()},
         params=trial.params,
         distributions=trial.distributions,
+        constraints=constraints_of(trial.system_attrs),
     )
 
 
@@ -160,6 +170,8 @@ def pending_of(trial: FrozenTrial, param_name: str) -> Pending | None:
         leader=None if claim is None else claim.leader,
         started=trial.datetime_start,
         committed=committed,
+        params=others_of(trial.params, param_name),
+        distributions=others_of(trial.distributions, param_name),
     )
 
 

@@ -22,8 +22,11 @@ from optuna_lrss._study.claims import Contest
 from optuna_lrss._study.claims import Lifetime
 from optuna_lrss._study.clock import Clock
 from optuna_lrss._study.configurations import Configurations
+from optuna_lrss._study.configurations import Values
 from optuna_lrss._study.history import StudyHistory
 from optuna_lrss._study.keys import Configuration
+from optuna_lrss._study.keys import configuration_of
+from optuna_lrss._study.keys import others_of
 from optuna_lrss._study.known import Known
 from optuna_lrss._study.moment import Moment
 from optuna_lrss._study.plans import Plan
@@ -242,7 +245,26 @@ class Worker:
             if curve.configuration and self.resolver.is_resolved(moment, curve):
                 value = Known(curve, moment.baseline).value()
                 self.configurations.tell(curve, value)
+        self.configurations.see_open(self._others_open(moment))
         return self.configurations
+
+    def _others_open(self, moment: Moment) -> dict[Configuration, Values]:
+        """Configurations that other workers have opened and that are not resolved yet."""
+        name = self._arguments.param_name
+        opened = moment.opened() - self.plans.own
+        values: dict[Configuration, Values] = {
+            configuration_of(dict(p.params), name): (p.params, p.distributions)
+            for p in moment.history.pending
+            if p.number in opened and p.params
+        }
+        for curve in moment.searched:
+            if curve.configuration and not self.configurations.has_asked(curve.leader):
+                item = curve.items[0]
+                values[curve.configuration] = (
+                    others_of(item.params, name),
+                    others_of(item.distributions, name),
+                )
+        return values
 
     def is_last(self, trial: FrozenTrial, last: Observation) -> bool:
         """Whether the search ends with a trial that is being told, and not in the storage yet.
