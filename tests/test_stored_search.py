@@ -19,7 +19,7 @@ from optuna_lrss import analyze
 from optuna_lrss import cli
 from optuna_lrss import configurations
 from optuna_lrss import dashboard
-from optuna_lrss._study import stored_search
+from optuna_lrss._study import attributes
 from tests.studies import PLAIN
 from tests.studies import new_study
 from tests.studies import objective_of
@@ -135,7 +135,7 @@ def test_all_configurations_are_judged_as_the_sampler_judges_them(options: dict[
 def test_a_corrupt_attribute_is_ignored_with_one_warning(
     value: object, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stored_search._warn.cache_clear()
+    attributes._warned.clear()
     study = searched()
     study.set_user_attr(KEY, value)
     with caplog.at_level(logging.WARNING, logger="optuna_lrss"):

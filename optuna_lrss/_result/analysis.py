@@ -20,6 +20,8 @@ from optuna_lrss._result.horizons import picks_at_each_step
 from optuna_lrss._result.horizons import picks_of
 from optuna_lrss._result.lr_analysis import LRAnalysis
 from optuna_lrss._study.arguments import Arguments
+from optuna_lrss._study.arguments import require_positive
+from optuna_lrss._study.attributes import number_in
 from optuna_lrss._study.curve_search import CurveSearch
 from optuna_lrss._study.curves import Observations
 from optuna_lrss._study.curves import at_step
@@ -79,21 +81,24 @@ def analyze(
         ValueError: If the study has several objectives or no such parameter or configuration.
         NoWindowError: If there is no viable window; the message says what to change.
     """
+    if tolerance is not None:
+        tolerance = require_positive("tolerance", tolerance, "a width in decades, such as 0.1")
     history = _history(study, param_name)
     observations = _select(history, configuration)
     distribution = observations.items[-1].distributions[param_name]
     stored = study.user_attrs
     known = baseline_for(observations.baseline, baseline_of(study), baseline)
-    horizon = steps if steps is not None else stored.get(STEPS)
+    horizon = steps if steps is not None else number_in(stored, STEPS)
     own = next((o.momentum for o in observations.items if o.momentum is not None), 0.0)
-    beta = float(momentum if momentum is not None else stored.get(MOMENTUM, own))
+    beta = next(float(b) for b in (momentum, number_in(stored, MOMENTUM), own) if b is not None)
     horizons = {} if step is not None else picks_at_each_step(observations, known, beta, normalize)
     if step is not None:
         observations = at_step(observations, step)
         horizon = step
     curve = observations.curve(known)
     points = points_of_interest(curve, known, normalize=normalize)
-    n = int(horizon) if horizon is not None else _DEFAULT_STEPS
+    horizon = None if horizon is None else int(horizon)
+    n = horizon if horizon is not None else _DEFAULT_STEPS
     search = _search(study, history, observations, known, tolerance)
     picks = picks_of(curve, points, n, beta)
     result = LRAnalysis(

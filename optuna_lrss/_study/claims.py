@@ -22,7 +22,11 @@ from typing import TYPE_CHECKING
 from typing import Any
 from typing import NamedTuple
 
+from optuna.trial import TrialState
+
 from optuna_lrss._method.curve import SAME_LR
+from optuna_lrss._study.attributes import is_number
+from optuna_lrss._study.attributes import warn_once
 from optuna_lrss._study.clock import Clock
 from optuna_lrss._study.keys import Configuration
 
@@ -34,6 +38,9 @@ if TYPE_CHECKING:
 
 #: Trial system attribute that holds the claim.
 CLAIM = "lrss:claim"
+
+#: No float is so large or small, in decades.
+_MOST_DECADES = 308.0
 
 #: A claim that another worker holds too is given up and made anew, at most this many times.
 _ATTEMPTS = 64
@@ -83,7 +90,10 @@ class Claim:
     @classmethod
     def _read(cls, system_attrs: dict[str, Any]) -> Claim | None:
         entries = system_attrs.get(CLAIM)
-        if not isinstance(entries, dict) or not entries:
+        if not entries:
+            return None
+        if not _is_claim(entries):
+            warn_once(CLAIM, "a claim as LRStepSampler writes it", entries)
             return None
         told = entries.get("told")
         return cls(
@@ -102,6 +112,26 @@ class Claim:
         if self.told is not None:
             entries["told"] = list(self.told)
         return entries
+
+
+def _is_claim(entries: Any) -> bool:
+    """Whether what was found says what a claim may say."""
+    if not isinstance(entries, dict):
+        return False
+    leader, x, told = (entries.get(name) for name in ("leader", "x", "told"))
+    return (
+        (leader is None or type(leader) is int)
+        and (x is None or (is_number(x) and abs(x) < _MOST_DECADES))
+        and (told is None or _is_result(told))
+    )
+
+
+def _is_result(told: Any) -> bool:
+    if not isinstance(told, list | tuple) or len(told) != 2:
+        return False
+    state, value = told
+    known = isinstance(state, str) and state in TrialState.__members__
+    return known and (value is None or is_number(value))
 
 
 class Pending(NamedTuple):

@@ -17,11 +17,14 @@ from optuna.trial import TrialState
 
 from optuna_lrss._study.arguments import Arguments
 from optuna_lrss._study.arguments import Start
+from optuna_lrss._study.arguments import checked_base_sampler
 from optuna_lrss._study.arguments import checked_distribution
+from optuna_lrss._study.arguments import checked_name
 from optuna_lrss._study.arguments import checked_options
 from optuna_lrss._study.arguments import checked_start
 from optuna_lrss._study.arguments import require_count
 from optuna_lrss._study.arguments import require_positive
+from optuna_lrss._study.arguments import require_wide
 from optuna_lrss._study.configurations import has_constraints
 from optuna_lrss._study.keys import others_of
 from optuna_lrss._study.trials import Observation
@@ -107,15 +110,18 @@ class LRStepSampler(BaseSampler):
         )
         if max_configurations is not None:
             require_count("max_configurations", max_configurations)
-        require_positive("grace_period", grace_period, "a time in seconds, such as 60")
-        self._param_name = param_name
+        grace_period = require_positive(
+            "grace_period", grace_period, "a time in seconds, such as 60"
+        )
+        self._param_name = checked_name(param_name)
+        base_sampler = checked_base_sampler(base_sampler)
         self._base_sampler = base_sampler if base_sampler is not None else TPESampler(seed=seed)
         arguments = Arguments(
             param_name=param_name,
             options=options,
             start=checked_start(start),
             max_configurations=max_configurations,
-            grace_period=float(grace_period),
+            grace_period=grace_period,
         )
         self._workers = Workers(arguments, copy.deepcopy(self._base_sampler))
 
@@ -196,6 +202,8 @@ class LRStepSampler(BaseSampler):
         worker = self._workers.of(study)
         if param_name == self._param_name:
             distribution = checked_distribution(param_name, param_distribution)
+            step = self._workers.coarse_step
+            require_wide(param_name, distribution.low, distribution.high, step)
             return worker.learning_rate(trial, distribution)
         with self._workers.lock:
             if worker.is_delegated(trial):
@@ -224,7 +232,12 @@ class LRStepSampler(BaseSampler):
             last = observe(trial, self._param_name, study.direction, (state, values))
             if last is None:
                 self._warn_without_lr(worker, trial, state)
-            elif self._is_last(worker, trial, last):
+                return
+            # Optuna asks no sampler for a value of a range that has only one.
+            ends = last.range_of(self._param_name)
+            if ends.single():
+                require_wide(self._param_name, ends.low, ends.high, self._workers.coarse_step)
+            if self._is_last(worker, trial, last):
                 # Outside optimize (ask-and-tell) there is no loop to stop: see is_resolved.
                 with contextlib.suppress(RuntimeError):
                     study.stop()

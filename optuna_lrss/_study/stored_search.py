@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from typing import Any
@@ -12,14 +10,12 @@ from optuna_lrss._study.arguments import Arguments
 from optuna_lrss._study.arguments import checked_options
 from optuna_lrss._study.arguments import checked_start
 from optuna_lrss._study.arguments import require_count
+from optuna_lrss._study.attributes import warn_once
 from optuna_lrss._study.keys import search_key
 
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
-
-
-_logger = logging.getLogger(__name__)
 
 
 def store_search(storage: BaseStorage, study_id: int, arguments: Arguments) -> None:
@@ -48,7 +44,7 @@ def stored_search(user_attrs: Mapping[str, Any], param_name: str) -> Arguments |
     try:
         return _arguments(user_attrs[key], param_name)
     except (KeyError, TypeError, ValueError) as error:
-        _warn(key, str(error))
+        warn_once(key, f"what LRStepSampler writes ({error})", user_attrs[key])
         return None
 
 
@@ -73,14 +69,3 @@ def _arguments(entries: Any, param_name: str) -> Arguments:
     if limit is not None:
         require_count("max_configurations", limit)
     return Arguments(param_name, options, checked_start(entries["start"]), limit)
-
-
-@functools.cache
-def _warn(key: str, problem: str) -> None:
-    """Once for each: a reader comes by after every trial."""
-    _logger.warning(
-        "Study attribute %r is not what LRStepSampler writes (%s) and is ignored: the study is "
-        "judged by the sampler's defaults until LRStepSampler searches it again.",
-        key,
-        problem,
-    )

@@ -13,6 +13,8 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from optuna_lrss._method.curve import SAME_LR
+from optuna_lrss._study.attributes import number_in
+from optuna_lrss._study.attributes import warn_once
 from optuna_lrss._study.claims import Claim
 from optuna_lrss._study.claims import Pending
 from optuna_lrss._study.keys import BASELINE
@@ -98,10 +100,10 @@ def observe(
         lr=float(lr),
         state=state,
         loss=_loss(trial, sign, state, values),
-        steps=info.get("steps"),
+        steps=_steps(info),
         baseline=_own_baseline(info, sign),
-        momentum=info.get("momentum"),
-        stderr=info.get("stderr"),
+        momentum=number_in(info, "momentum", TRIAL),
+        stderr=number_in(info, "stderr", TRIAL),
         leader=None if claim is None else claim.leader,
         role=_role(claim, float(lr)),
         killed=killed,
@@ -205,8 +207,8 @@ def stored_baseline(
     storage: BaseStorage, study_id: int, direction: StudyDirection
 ) -> float | None:
     """As :func:`baseline_of`, where the study itself is not at hand."""
-    value = storage.get_study_user_attrs(study_id).get(BASELINE)
-    return _to_loss(value, sign_of(direction))
+    attrs = storage.get_study_user_attrs(study_id)
+    return _to_loss(number_in(attrs, BASELINE), sign_of(direction))
 
 
 def own_baseline(trial: FrozenTrial, direction: StudyDirection) -> float | None:
@@ -215,16 +217,24 @@ def own_baseline(trial: FrozenTrial, direction: StudyDirection) -> float | None:
 
 
 def _own_baseline(info: dict[str, Any], sign: float) -> float | None:
-    return _to_loss(info.get("baseline"), sign)
+    return _to_loss(number_in(info, "baseline", TRIAL), sign)
 
 
-def _to_loss(value: Any, sign: float) -> float | None:
-    return sign * value if isinstance(value, (int, float)) and math.isfinite(value) else None
+def _to_loss(value: float | None, sign: float) -> float | None:
+    return None if value is None else sign * value
 
 
 def _info(trial: FrozenTrial) -> dict[str, Any]:
-    info = trial.user_attrs.get(TRIAL)
-    return info if isinstance(info, dict) else {}
+    info = trial.user_attrs.get(TRIAL, {})
+    if isinstance(info, dict):
+        return info
+    warn_once(TRIAL, "a dictionary with the steps run", info)
+    return {}
+
+
+def _steps(info: dict[str, Any]) -> int | None:
+    steps = number_in(info, "steps", TRIAL)
+    return None if steps is None else int(steps)
 
 
 # --- Repeats ----------------------------------------------------------------------------------

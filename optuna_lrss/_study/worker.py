@@ -307,6 +307,11 @@ class Workers:
         self._workers: dict[tuple[int, int], Worker] = {}
         self.lock = threading.RLock()
 
+    @property
+    def coarse_step(self) -> float:
+        """Spacing of the first look, in decades."""
+        return self._arguments.options.coarse_step
+
     def __reduce__(self) -> tuple[Any, ...]:
         return Workers, (self._arguments, self._base_sampler, self.clock)
 
