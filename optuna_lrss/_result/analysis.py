@@ -3,44 +3,43 @@
 from __future__ import annotations
 
 import math
-import numbers
-from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from typing import Any
-from typing import TypeGuard
 
 import numpy as np
 
 from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._method.points import TooFewPointsError
 from optuna_lrss._method.points import points_of_interest
-from optuna_lrss._method.recommend import lag_at
-from optuna_lrss._method.recommend import momentum_lag
 from optuna_lrss._result.diagnostics import Facts
 from optuna_lrss._result.diagnostics import diagnose
 from optuna_lrss._result.horizons import drift_of
 from optuna_lrss._result.horizons import picks_at_each_step
 from optuna_lrss._result.horizons import picks_of
+from optuna_lrss._result.inputs import groups_of
+from optuna_lrss._result.inputs import lag_of
+from optuna_lrss._result.inputs import require_arguments
 from optuna_lrss._result.lr_analysis import LRAnalysis
+from optuna_lrss._study.arguments import Arguments
+from optuna_lrss._study.attributes import number_in
 from optuna_lrss._study.curve_search import CurveSearch
-from optuna_lrss._study.curve_search import SearchOptions
 from optuna_lrss._study.curves import Observations
 from optuna_lrss._study.curves import at_step
 from optuna_lrss._study.curves import ranked
 from optuna_lrss._study.history import StudyHistory
-from optuna_lrss._study.keys import GROUPS
 from optuna_lrss._study.keys import GUESS
-from optuna_lrss._study.keys import LAG
 from optuna_lrss._study.keys import MOMENTUM
 from optuna_lrss._study.keys import STEPS
 from optuna_lrss._study.keys import configuration_of
-from optuna_lrss._study.known import Known
 from optuna_lrss._study.known import baseline_for
+from optuna_lrss._study.moment import Moment
+from optuna_lrss._study.stored_search import stored_search
 from optuna_lrss._study.trials import Observation
 from optuna_lrss._study.trials import baseline_of
+from optuna_lrss._study.warm_start import search_over
 
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def analyze(
     steps: int | None = None,
     momentum: float | None = None,
     normalize: bool = True,
-    tolerance: float = 0.1,
+    tolerance: float | None = None,
 ) -> LRAnalysis:
     """Reads the viable window and the picks off a study's short trials, whoever sampled them.
 
@@ -77,7 +76,8 @@ def analyze(
         momentum: Heavy-ball beta of SGD, 0 for plain SGD and Adam, of an optimizer that started
             at rest; default ``lrss:momentum`` with the lag that was stored, ``lrss:lag``.
         normalize: Whether the curvature is taken on the normalised loss.
-        tolerance: Width in decades that counts as resolved.
+        tolerance: Width in decades that counts as resolved; default what the study was searched
+            with (``lrss:search:lr``, the last :class:`LRStepSampler` to begin), else 0.1.
 
     Returns:
         The analysis.
@@ -87,16 +87,17 @@ def analyze(
             such parameter or configuration.
         NoWindowError: If there is no viable window; the message says what to change.
     """
-    _require_arguments(study, param_name, step, baseline, steps, momentum, tolerance)
-    observations = _select(study, param_name, configuration)
+    require_arguments(study, param_name, step, baseline, steps, momentum, tolerance)
+    history = _history(study, param_name)
+    observations = _select(history, configuration)
     distribution = observations.items[-1].distributions[param_name]
     stored = study.user_attrs
     given = None if baseline is None else float(baseline)
     known = baseline_for(observations.baseline, baseline_of(study), given)
-    horizon = steps if steps is not None else stored.get(STEPS)
+    horizon = steps if steps is not None else number_in(stored, STEPS)
     own = next((o.momentum for o in observations.items if o.momentum is not None), 0.0)
-    beta = float(momentum if momentum is not None else stored.get(MOMENTUM, own))
-    lag = _lag_of(observations, stored, horizon, beta, given=momentum is not None)
+    beta = next(float(b) for b in (momentum, number_in(stored, MOMENTUM), own) if b is not None)
+    lag = lag_of(observations, stored, horizon, beta, given=momentum is not None)
     horizons = {} if step is not None else picks_at_each_step(observations, known, lag, normalize)
     if step is not None:
         observations = at_step(observations, step)
@@ -108,10 +109,9 @@ def analyze(
         normalize=normalize,
         search_range=(distribution.low, distribution.high),
     )
-    n = int(horizon) if horizon is not None else _DEFAULT_STEPS
-    search = CurveSearch(
-        SearchOptions(tolerance=float(tolerance)), Known(observations, None, given=known), distribution
-    )
+    horizon = None if horizon is None else int(horizon)
+    n = horizon if horizon is not None else _DEFAULT_STEPS
+    search = _search(study, history, observations, known, tolerance)
     picks = picks_of(curve, points, n, lag)
     result = LRAnalysis(
         curve=curve,
@@ -136,47 +136,87 @@ def analyze(
         normalize=normalize,
         lag=lag(n),
         steps_known=horizon is not None,
-        groups=_groups_of(stored),
+        groups=groups_of(stored),
     )
     facts = Facts(
         result=result,
         trials=observations.items,
         baseline_known=known is not None,
         steps_known=horizon is not None,
-        tolerance=float(tolerance),
-        guess=stored.get(GUESS),
+        tolerance=search.tolerance,
+        guess=number_in(stored, GUESS),
     )
     return replace(result, diagnostics=diagnose(facts))
 
 
-def _select(
-    study: Study, param_name: str, configuration: Mapping[str, Any] | None
-) -> Observations:
-    """The wanted configuration's trials; by default those of the lowest loss."""
+def _history(study: Study, param_name: str) -> StudyHistory:
+    """The study's finished trials."""
     if len(study.directions) != 1:
         raise ValueError(
             f"study={study.study_name!r} has {len(study.directions)} objectives; a curve has one "
             "loss. Analyse a study that minimises the validation loss alone."
         )
-    curves = StudyHistory(param_name).refresh(study).curves
-    if not curves:
+    history = StudyHistory(param_name).refresh(study)
+    if not history.curves:
         raise TooFewPointsError(
             f"study={study.study_name!r} has no finished trial with a log-scaled float "
             f"{param_name!r}: run short trials that call trial.suggest_float({param_name!r}, "
             "1e-7, 10, log=True), or pass param_name=..."
         )
-    if configuration is not None:
-        key = configuration_of(dict(configuration), param_name)
-        if key not in curves:
-            raise ValueError(
-                f"configuration={dict(configuration)!r} is not in the study; it has "
-                f"{[dict(c) for c in curves]}."
-            )
-        return curves[key]
-    chosen = ranked(curves.values())[0]
-    if len(curves) > 1 and len(chosen.curve()) < 3:
-        raise TooFewPointsError(_scattered(list(curves.values()), param_name))
-    return chosen
+    return history
+
+
+def _select(history: StudyHistory, configuration: Mapping[str, Any] | None) -> Observations:
+    """The wanted configuration's trials; by default those of the lowest loss."""
+    curves = history.curves
+    if configuration is None:
+        chosen = ranked(curves.values())[0]
+        if len(curves) > 1 and len(chosen.curve()) < 3:
+            raise TooFewPointsError(_scattered(list(curves.values()), history.param_name))
+        return chosen
+    key = configuration_of(dict(configuration), history.param_name)
+    if key not in curves:
+        raise ValueError(
+            f"configuration={dict(configuration)!r} is not in the study; it has "
+            f"{[dict(c) for c in curves]}."
+        )
+    return curves[key]
+
+
+def _search(
+    study: Study,
+    history: StudyHistory,
+    observations: Observations,
+    baseline: float | None,
+    tolerance: float | None,
+) -> CurveSearch:
+    """What is left to do on a curve, as the sampler that searched it last sees it.
+
+    Args:
+        study: The study.
+        history: Its trials.
+        observations: Those of the curve.
+        baseline: The loss of the untrained model that counts.
+        tolerance: The caller's, which this curve is then held to whatever its configuration.
+    """
+    # The storage is asked: under HyperbandPruner `study` has no user attributes.
+    attrs = study._storage.get_study_user_attrs(study._study_id)
+    stored = stored_search(attrs, history.param_name)
+    arguments = Arguments(history.param_name) if stored is None else stored
+    if tolerance is not None:
+        arguments = replace(arguments, options=replace(arguments.options, tolerance=tolerance))
+    curves = history.curves
+    is_best = observations.configuration == ranked(curves.values())[0].configuration
+    return search_over(
+        arguments,
+        Moment.of_finished(history, baseline_of(study)),
+        observations,
+        observations.items[-1].range_of(history.param_name),
+        full=stored is None
+        or tolerance is not None
+        or (is_best and arguments.max_configurations is not None),
+        given=baseline,
+    )
 
 
 def _scattered(curves: Sequence[Observations], param_name: str) -> str:
@@ -190,76 +230,6 @@ def _scattered(curves: Sequence[Observations], param_name: str) -> str:
         "needs three at the same values: fix the other parameters, or search with LRStepSampler("
         "base_sampler=...), which takes a whole curve at each of their values."
     )
-
-
-def _require_arguments(
-    study: object,
-    param_name: object,
-    step: Any,
-    baseline: Any,
-    steps: Any,
-    momentum: Any,
-    tolerance: Any,
-) -> None:
-    if not hasattr(study, "directions"):
-        raise ValueError(
-            f"study={study!r} must be an optuna.Study, such as optuna.load_study(study_name=..., "
-            "storage=...)."
-        )
-    if not isinstance(param_name, str):
-        raise ValueError(f"param_name={param_name!r} must be a string, such as 'lr'.")
-    if not (baseline is None or (_is_number(baseline) and math.isfinite(baseline))):
-        raise ValueError(
-            f"baseline={baseline!r} must be a finite number, the untrained model's loss, or None."
-        )
-    for name, value in (("steps", steps), ("step", step)):
-        whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-        least = 1 if name == "steps" else 0
-        if value is not None and not (whole and int(value) >= least):
-            raise ValueError(
-                f"{name}={value!r} must be a whole number of at least {least}, the optimizer "
-                "steps of a short trial, or None."
-            )
-    if not (momentum is None or (_is_number(momentum) and 0.0 <= momentum < 1.0)):
-        raise ValueError(
-            f"momentum={momentum!r} must be a number in [0, 1), SGD's heavy-ball beta, or None."
-        )
-    if not (_is_number(tolerance) and 0.0 < tolerance < math.inf):
-        raise ValueError(f"tolerance={tolerance!r} must be a width in decades, such as 0.1.")
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    """Whether it is a real number, NumPy's among them; a bool is none."""
-    return isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
-
-
-def _groups_of(stored: Mapping[str, Any]) -> tuple[float, ...]:
-    ratios = stored.get(GROUPS, ())
-    if not isinstance(ratios, (list, tuple)) or not all(map(_is_number, ratios)):
-        return ()
-    return tuple(float(ratio) for ratio in ratios)
-
-
-def _lag_of(
-    observations: Observations,
-    stored: Mapping[str, Any],
-    horizon: int | None,
-    momentum: float,
-    *,
-    given: bool,
-) -> Callable[[int], float]:
-    """The share of its steady step that the optimizer delivers within so many steps.
-
-    Of an optimizer that starts at rest, unless the lag of the real one was stored and the caller
-    has not ``given`` another momentum.
-    """
-    own = next((o.lag for o in observations.items if o.lag is not None), None)
-    lag = own if own is not None else stored.get(LAG)
-    if given or not isinstance(lag, (int, float)) or not 0.0 < lag <= 1.0:
-        return lambda n: momentum_lag(momentum, n)
-    known_at = stored.get(STEPS, horizon)
-    known, at = float(lag), known_at
-    return lambda n: lag_at(n, known, n if at is None else int(at), momentum)
 
 
 def _values(observation: Observation, param_name: str) -> dict[str, Any]:

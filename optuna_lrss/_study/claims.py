@@ -12,15 +12,21 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import NamedTuple
 
+from optuna.trial import TrialState
+
 from optuna_lrss._method.curve import SAME_LR
+from optuna_lrss._study.attributes import is_number
+from optuna_lrss._study.attributes import warn_once
 from optuna_lrss._study.clock import Clock
 from optuna_lrss._study.keys import Configuration
 
@@ -32,6 +38,9 @@ if TYPE_CHECKING:
 
 #: Trial system attribute that holds the claim.
 CLAIM = "lrss:claim"
+
+#: No float is so large or small, in decades.
+_MOST_DECADES = 308.0
 
 #: A claim that another worker holds too is given up and made anew, at most this many times.
 _ATTEMPTS = 64
@@ -81,7 +90,10 @@ class Claim:
     @classmethod
     def _read(cls, system_attrs: dict[str, Any]) -> Claim | None:
         entries = system_attrs.get(CLAIM)
-        if not isinstance(entries, dict) or not entries:
+        if not entries:
+            return None
+        if not _is_claim(entries):
+            warn_once(CLAIM, "a claim as LRStepSampler writes it", entries)
             return None
         told = entries.get("told")
         return cls(
@@ -102,6 +114,26 @@ class Claim:
         return entries
 
 
+def _is_claim(entries: Any) -> bool:
+    """Whether what was found says what a claim may say."""
+    if not isinstance(entries, dict):
+        return False
+    leader, x, told = (entries.get(name) for name in ("leader", "x", "told"))
+    return (
+        (leader is None or type(leader) is int)
+        and (x is None or (is_number(x) and abs(x) < _MOST_DECADES))
+        and (told is None or _is_result(told))
+    )
+
+
+def _is_result(told: Any) -> bool:
+    if not isinstance(told, list | tuple) or len(told) != 2:
+        return False
+    state, value = told
+    known = isinstance(state, str) and state in TrialState.__members__
+    return known and (value is None or is_number(value))
+
+
 class Pending(NamedTuple):
     """A trial under way, as other workers see it."""
 
@@ -111,6 +143,8 @@ class Pending(NamedTuple):
     leader: int | None
     started: datetime | None
     committed: bool  # the learning rate is the trial's, not only claimed
+    params: Mapping[str, Any] = MappingProxyType({})  # of the others those that it has
+    distributions: Mapping[str, Any] = MappingProxyType({})
 
     def holds(self, x: float) -> bool:
         """Whether its claim is this learning rate (log10)."""
@@ -172,9 +206,7 @@ class Lifetime:
         limit = self._limit(overdue)
         if limit is None:
             return list(pending)
-        return [
-            p for p in pending if p.started is None or (now - p.started).total_seconds() <= limit
-        ]
+        return [p for p in pending if p.started is None or _age(p.started, now) <= limit]
 
     def _limit(self, overdue: bool) -> float | None:
         if self.longest is None:
@@ -185,6 +217,16 @@ class Lifetime:
         if not overdue:
             return max(_OVERDUE_SHARE * self.grace_period, _OVERDUE_FACTOR * self.longest)
         return limit
+
+
+def _age(started: datetime, now: datetime) -> float:
+    """Seconds since a trial began, at the least.
+
+    Optuna gives local times without an offset, so those of one hour in autumn may be either of
+    two, and the difference of two of them is an hour off when the clocks change between them.
+    """
+    began = max(started.replace(fold=fold).timestamp() for fold in (0, 1))
+    return min(now.replace(fold=fold).timestamp() for fold in (0, 1)) - began
 
 
 # --- Write, then read -------------------------------------------------------------------------

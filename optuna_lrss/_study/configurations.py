@@ -12,6 +12,8 @@ import copy
 import functools
 import logging
 import math
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -20,6 +22,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
 from optuna_lrss._study.curves import Observations
+from optuna_lrss._study.keys import CONSTRAINTS
 from optuna_lrss._study.keys import Configuration
 from optuna_lrss._study.keys import configuration_of
 from optuna_lrss._study.keys import others_of
@@ -29,8 +32,12 @@ from optuna_lrss._study.known import ConfigurationValue
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.study import Study
+    from optuna.trial import FrozenTrial
     from optuna.trial import Trial
 
+
+#: Parameters and their distributions.
+Values = tuple[Mapping[str, Any], Mapping[str, Any]]
 
 #: A base sampler that proposes known configurations is asked again, at most this many times.
 _MAX_ASKS = 64
@@ -54,6 +61,7 @@ class Configurations:
         self._base_sampler = base_sampler
         self._asked: dict[int, Trial] = {}
         self._told: set[Configuration] = set()
+        self._running: dict[Configuration, int] = {}  # others' open ones: ids of inner trials
         self._foreign: set[int] = set()
         self._is_stale = False
         self.known: set[Configuration] = set()
@@ -61,7 +69,9 @@ class Configurations:
 
     @functools.cached_property
     def _study(self) -> Study:
-        return _quiet_study(copy.deepcopy(self._base_sampler))
+        sampler = copy.deepcopy(self._base_sampler)
+        _read_constraints(sampler)
+        return _quiet_study(sampler)
 
     def reseed_rng(self) -> None:
         """Reseeds the base sampler; a copy that is still to be made is reseeded with it."""
@@ -75,6 +85,26 @@ class Configurations:
         """
         self._is_stale |= not leaders <= self._foreign
         self._foreign |= leaders
+
+    def see_open(self, values: Mapping[Configuration, Values]) -> None:
+        """Configurations that other workers are at work on: running trials of the inner study.
+
+        A sampler that reckons with those (TPE's ``constant_liar``) then keeps away from them.
+
+        Args:
+            values: The parameters of each, as far as they are known, with their distributions.
+        """
+        storage = self._study._storage
+        for key in self._running.keys() - values.keys():  # it has more parameters now, or is gone
+            storage.set_trial_state_values(self._running.pop(key), TrialState.FAIL)
+        for key in values.keys() - self._running.keys() - self._told:
+            params, distributions = values[key]
+            trial = optuna.trial.create_trial(
+                params=dict(params),
+                distributions=dict(distributions),
+                state=TrialState.RUNNING,
+            )
+            self._running[key] = storage.create_new_trial(self._study._study_id, trial)
 
     def ask(self, leader: int, name: str, distribution: BaseDistribution) -> Any:
         """A value of one parameter for the configuration that starts with trial ``leader``."""
@@ -95,37 +125,80 @@ class Configurations:
             self._study.tell(trial, state=TrialState.FAIL)
         return self._study.ask()
 
+    def has_asked(self, leader: int) -> bool:
+        """Whether the base sampler has an open trial of its own for a configuration."""
+        return leader in self._asked
+
     def tell(self, observations: Observations, value: ConfigurationValue) -> None:
         """Tells the base sampler a resolved configuration's loss at its pick, once."""
         key = observations.configuration
         if key in self._told:
             return
         self._told.add(key)
-        item = observations.items[0]
-        params = others_of(item.params, self._param_name)
-        asked = self._asked.pop(observations.leader, None)
+        params = others_of(observations.items[0].params, self._param_name)
         # Where everything diverged there is no loss; pruned tells TPE that it is a bad place.
         diverged = not math.isfinite(value.loss)
-        if asked is not None and asked.params == params:
-            state = TrialState.PRUNED if diverged else TrialState.COMPLETE
-            # A grid or brute-force sampler stops its study when it has seen everything.
-            try:
-                self._study.tell(asked, None if diverged else value.loss, state=state)
-            except RuntimeError:
-                self.exhausted = True
+        state = TrialState.PRUNED if diverged else TrialState.COMPLETE
+        loss = None if diverged else value.loss
+        constraints = observations.constraints_at(value.pick)
+        asked = self._asked.pop(observations.leader, None)
+        if asked is None or asked.params != params:
+            if asked is not None:
+                with contextlib.suppress(RuntimeError):
+                    self._study.tell(asked, state=TrialState.FAIL)
+            self._tell_foreign(observations, loss, state, constraints)
             return
-        if asked is not None:
-            with contextlib.suppress(RuntimeError):
-                self._study.tell(asked, state=TrialState.FAIL)
-        known = others_of(item.distributions, self._param_name)
+        for name, violation in constraints.items():
+            self._study._storage.set_trial_system_attr(asked._trial_id, name, violation)
+        # A grid or brute-force sampler stops its study when it has seen everything.
+        try:
+            self._study.tell(asked, loss, state=state)
+        except RuntimeError:
+            self.exhausted = True
+
+    def _tell_foreign(
+        self,
+        observations: Observations,
+        loss: float | None,
+        state: TrialState,
+        constraints: dict[str, Any],
+    ) -> None:
+        """A configuration that the base sampler has not been asked for."""
+        running = self._running.pop(observations.configuration, None)
+        if running is not None:
+            self._study._storage.set_trial_state_values(running, TrialState.FAIL)
+        item = observations.items[0]
         self._study.add_trial(
             optuna.trial.create_trial(
-                params=params,
-                distributions=known,
-                value=None if diverged else value.loss,
-                state=TrialState.PRUNED if diverged else TrialState.COMPLETE,
+                params=others_of(item.params, self._param_name),
+                distributions=others_of(item.distributions, self._param_name),
+                value=loss,
+                state=state,
+                system_attrs=constraints,
             )
         )
+
+
+def has_constraints(sampler: BaseSampler) -> bool:
+    """Whether a sampler calls a ``constraints_func`` after each trial."""
+    return getattr(sampler, "_constraints_func", None) is not None
+
+
+def _read_constraints(part: Any) -> None:
+    """Lets a sampler, and what it consists of, read constraints instead of calling a function.
+
+    The function reads what the objective wrote into its own trials, which the inner study's lack;
+    the results that it gave for those are in the inner trials.
+    """
+    for inner in vars(part).values():
+        if isinstance(inner, BaseSampler) or hasattr(inner, "_constraints_func"):
+            _read_constraints(inner)
+    if has_constraints(part):
+        part._constraints_func = _stored_constraints
+
+
+def _stored_constraints(trial: FrozenTrial) -> Sequence[float]:
+    return tuple(trial.system_attrs.get(CONSTRAINTS) or ())
 
 
 def _quiet_study(sampler: BaseSampler) -> Study:

@@ -70,6 +70,11 @@ class CurveSearch:
             noise=known.noise(options.repeats),
         )
 
+    @property
+    def tolerance(self) -> float:
+        """How well the wanted points are to be known, in decades."""
+        return self._options.tolerance
+
     def proposals(self, pending: Sequence[float] = ()) -> Iterator[Proposal]:
         """Learning rates to try, the most urgent first; needed repeats before unneeded ones.
 

@@ -56,6 +56,8 @@ class Observations:
         self.configuration = configuration
         self.leader = leader
         self.items: list[Observation] = []
+        self._is_foreign = False  # its first trial is another sampler's
+        self._n_reopened = 0
         self._by_number: list[Observation] = []
         self._lr: list[float] = []
         self._loss: list[float] = []
@@ -74,6 +76,9 @@ class Observations:
     def add(self, observation: Observation) -> None:
         """Takes one more finished trial in."""
         self.items.append(observation)
+        if observation.number == self.leader:
+            self._is_foreign = observation.leader is None
+        self._n_reopened += observation.leader == observation.number != self.leader
         bisect.insort(self._by_number, observation, key=_number)
         self._lr.append(observation.lr)
         self._loss.append(observation.loss)
@@ -225,12 +230,41 @@ class Observations:
         return new
 
     @property
+    def n_openings(self) -> int:
+        """How often this package's sampler opened the configuration; 0 if only others did."""
+        return (not self._is_foreign) + self._n_reopened
+
+    @property
     def lowest(self) -> float | None:
-        """The lowest finite loss of a completed trial."""
-        return min(
-            (o.loss for o in self.items if o.state == TrialState.COMPLETE and o.loss < math.inf),
-            default=None,
-        )
+        """The lowest finite loss of a completed trial, of feasible ones where there are any."""
+        measured = self._measured
+        feasible = [o.loss for o in measured if o.is_feasible]
+        return min(feasible or (o.loss for o in measured), default=None)
+
+    @property
+    def is_feasible(self) -> bool:
+        """Whether a completed trial with a loss meets its constraints."""
+        return any(o.is_feasible for o in self._measured)
+
+    @property
+    def _measured(self) -> list[Observation]:
+        return [o for o in self.items if o.state == TrialState.COMPLETE and o.loss < math.inf]
+
+    def constraints_at(self, lr: float | None) -> dict[str, Any]:
+        """The constraints of the measured trial nearest to a learning rate.
+
+        Args:
+            lr: The learning rate; ``None`` takes the trial with the lowest loss.
+
+        Returns:
+            As Optuna keeps them; empty where nothing was measured.
+        """
+        if not self._measured:
+            return {}
+        if lr is None:
+            return min(self._measured, key=lambda o: o.loss).constraints
+        x = math.log(lr)
+        return min(self._measured, key=lambda o: abs(math.log(o.lr) - x)).constraints
 
     @property
     def baseline(self) -> float | None:
@@ -256,7 +290,7 @@ def ranked(curves: Iterable[Observations]) -> list[Observations]:
     """Configurations, the best first, which is the one that ``analyze`` takes by default.
 
     With three finite losses a curve can have a window: those go before ones that cannot; then
-    the lowest loss; of equals, the one that was opened first.
+    feasible ones before others; then the lowest loss; of equals, the one that was opened first.
     """
     return sorted(curves, key=_rank)
 
@@ -266,10 +300,10 @@ def best_of(curves: Iterable[Observations]) -> Observations | None:
     return min(curves, key=_rank, default=None)
 
 
-def _rank(observations: Observations) -> tuple[bool, float]:
+def _rank(observations: Observations) -> tuple[bool, bool, float]:
     lowest = observations.lowest
     finite = int(observations.curve().finite.sum())
-    return finite < 3, math.inf if lowest is None else lowest
+    return finite < 3, not observations.is_feasible, math.inf if lowest is None else lowest
 
 
 def _to_curve(

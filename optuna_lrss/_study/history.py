@@ -39,7 +39,6 @@ class StudyHistory:
         self.curves: dict[Configuration, Observations] = {}
         self.pending: list[Pending] = []
         self.told: list[Observation] = []  # of trials under way whose result is announced
-        self.n_reopened = 0  # configurations that were proposed again
         self.n_finished = 0
         self.longest = 0.0  # seconds
         self._seen = 0
@@ -95,9 +94,6 @@ class StudyHistory:
 
     def _take(self, observation: Observation) -> None:
         key = observation.configuration
-        known = self.curves.get(key)
-        if known is not None and observation.leader == observation.number != known.leader:
-            self.n_reopened += 1
         if key not in self.curves:
             taken = {c.leader for c in self.curves.values()}
             leader = observation.leader

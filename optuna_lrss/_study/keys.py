@@ -12,16 +12,33 @@ MOMENTUM = "lrss:momentum"
 LAG = "lrss:lag"
 GUESS = "lrss:guess"
 GROUPS = "lrss:groups"
+#: Study user attribute of LRStepSampler, one for each learning rate: how it is searched.
+SEARCH = "lrss:search"
 #: Trial user attribute of StepObjective: {"steps", "diverged"[, "stderr"]}, and from a factory
 #: also {"baseline", "momentum", "lag"}.
 TRIAL = "lrss:trial"
 
+#: Trial system attribute in which Optuna keeps what a ``constraints_func`` returned; what
+#: ``trial.set_constraint`` sets has this, a colon and its name.
+CONSTRAINTS = "constraints"
+
 Configuration = tuple[tuple[str, Any], ...]
+
+
+def search_key(param_name: str) -> str:
+    """The attribute that says how the learning rate of this name is searched."""
+    return f"{SEARCH}:{param_name}"
 
 
 def others_of(params: dict[str, Any], param_name: str) -> dict[str, Any]:
     """Values of all parameters except the learning rate."""
     return {k: v for k, v in params.items() if k != param_name}
+
+
+def constraints_of(system_attrs: dict[str, Any]) -> dict[str, Any]:
+    """The attributes in which Optuna keeps a trial's constraints; empty without any."""
+    prefix = f"{CONSTRAINTS}:"
+    return {k: v for k, v in system_attrs.items() if k == CONSTRAINTS or k.startswith(prefix)}
 
 
 def configuration_of(params: dict[str, Any], param_name: str) -> Configuration:

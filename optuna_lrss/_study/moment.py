@@ -14,6 +14,7 @@ from optuna_lrss._study.claims import Contest
 from optuna_lrss._study.claims import Lifetime
 from optuna_lrss._study.claims import Pending
 from optuna_lrss._study.curves import Observations
+from optuna_lrss._study.curves import best_of
 from optuna_lrss._study.history import StudyHistory
 from optuna_lrss._study.keys import Configuration
 from optuna_lrss._study.trials import Observation
@@ -37,6 +38,11 @@ class Moment:
     now: datetime
     lifetime: Lifetime
 
+    @classmethod
+    def of_finished(cls, history: StudyHistory, baseline: float | None) -> Moment:
+        """What is known to a reader who waits for nobody."""
+        return cls(history, baseline, None, datetime.now(), Lifetime(0.0, None))
+
     def foresee(self, told: Iterable[Observation]) -> Moment:
         """The moment when trials that are being told are in the storage."""
         return replace(self, history=self.history.foresee(told))
@@ -47,6 +53,22 @@ class Moment:
     def leaders(self) -> set[int]:
         """The trials that opened the configurations with results."""
         return {c.leader for c in self.history.curves.values()}
+
+    @functools.cached_property
+    def searched(self) -> list[Observations]:
+        """The curves that are to be resolved, in the order in which they were opened.
+
+        Of configurations that another sampler tried only the best: the others are observations.
+        """
+        curves = list(self.history.curves.values())
+        best = best_of(c for c in curves if not c.n_openings)
+        return [c for c in curves if c.n_openings or c is best]
+
+    @functools.cached_property
+    def n_opened(self) -> int:
+        """Configurations that this package's sampler opened; one opened twice counts twice."""
+        known = sum(c.n_openings for c in self.history.curves.values())
+        return known + len(self.opened())
 
     @functools.cached_property
     def _in_order(self) -> tuple[list[int], list[int]]:

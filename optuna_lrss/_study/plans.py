@@ -123,7 +123,7 @@ class Plans:
         name = self._arguments.param_name
         if others_of(given_params(trial), name):
             return Plan(trial.number, params={}, given=True)
-        curves = list(moment.history.curves.values())
+        curves = moment.searched
         if curves and not moment.history.is_nested:
             return Plan(curves[-1].leader, params={})  # there is one curve to go on with
         open_curves = [c for c in curves if not self._resolver.is_resolved(moment, c)]

@@ -41,7 +41,7 @@ class Resolver:
         elif told:
             # From here on everything, the best configuration too, is judged with them.
             moment = moment.foresee(told)
-        curves = list(moment.history.curves.values())
+        curves = moment.searched
         if not curves and extra is not None:
             curves = [Observations(extra.configuration, extra.number)]
         if not curves:
@@ -120,5 +120,4 @@ class Resolver:
         limit = self._arguments.max_configurations
         if limit is None:
             return False
-        history = moment.history
-        return len(history.curves) + len(moment.opened()) + history.n_reopened >= limit
+        return moment.n_opened >= limit

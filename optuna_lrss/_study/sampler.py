@@ -18,11 +18,15 @@ from optuna.trial import TrialState
 
 from optuna_lrss._study.arguments import Arguments
 from optuna_lrss._study.arguments import Start
+from optuna_lrss._study.arguments import checked_base_sampler
 from optuna_lrss._study.arguments import checked_distribution
+from optuna_lrss._study.arguments import checked_name
 from optuna_lrss._study.arguments import checked_options
 from optuna_lrss._study.arguments import checked_start
 from optuna_lrss._study.arguments import require_count
 from optuna_lrss._study.arguments import require_positive
+from optuna_lrss._study.arguments import require_wide
+from optuna_lrss._study.configurations import has_constraints
 from optuna_lrss._study.keys import others_of
 from optuna_lrss._study.trials import Observation
 from optuna_lrss._study.trials import observe
@@ -77,7 +81,8 @@ class LRStepSampler(BaseSampler):
             ``(low, high)`` or a learning rate. The search expands when it was wrong.
         max_configurations: With other parameters, stop after this many resolved configurations
             (one that the base sampler proposes again counts again); ``None`` goes on until
-            ``n_trials`` or ``timeout``.
+            ``n_trials`` or ``timeout``. Trials of another sampler are observations: of their
+            configurations only the best is resolved as well, and none counts.
         grace_period: A trial that is running for longer than this, in seconds, and for ten times
             as long as any trial took, is taken for dead: its learning rate is given to another
             worker. When nothing else is left to do, a tenth of it and three times as long.
@@ -112,15 +117,18 @@ class LRStepSampler(BaseSampler):
         )
         if max_configurations is not None:
             require_count("max_configurations", max_configurations)
-        require_positive("grace_period", grace_period, "a time in seconds, such as 60")
-        self._param_name = param_name
+        grace_period = require_positive(
+            "grace_period", grace_period, "a time in seconds, such as 60"
+        )
+        self._param_name = checked_name(param_name)
+        base_sampler = checked_base_sampler(base_sampler)
         self._base_sampler = base_sampler if base_sampler is not None else TPESampler(seed=seed)
         arguments = Arguments(
             param_name=param_name,
             options=options,
             start=checked_start(start),
             max_configurations=max_configurations,
-            grace_period=float(grace_period),
+            grace_period=grace_period,
         )
         self._workers = Workers(arguments, copy.deepcopy(self._base_sampler))
 
@@ -129,6 +137,17 @@ class LRStepSampler(BaseSampler):
         with self._workers.lock:
             self._base_sampler.reseed_rng()
             self._workers.reseed_rng()
+
+    def begin(self, study: Study) -> None:
+        """Makes this sampler's arguments those that the study is judged by.
+
+        The first trial does so as well. Call it where a study may need no further trial.
+
+        Args:
+            study: The study.
+        """
+        with self._workers.lock:
+            self._workers.of(study).begin()
 
     def is_resolved(self, study: Study) -> bool:
         """Whether every point of interest is known within the tolerance, for ask-and-tell loops.
@@ -190,6 +209,8 @@ class LRStepSampler(BaseSampler):
         worker = self._workers.of(study)
         if param_name == self._param_name:
             distribution = checked_distribution(param_name, param_distribution)
+            step = self._workers.coarse_step
+            require_wide(param_name, distribution.low, distribution.high, step)
             return worker.learning_rate(trial, distribution)
         with self._workers.lock:
             if worker.is_delegated(trial):
@@ -208,14 +229,22 @@ class LRStepSampler(BaseSampler):
         """Stops ``optimize`` when every point of interest is known."""
         worker = self._workers.of(study)
         with self._workers.lock:
-            if worker.release(trial):
+            delegated = worker.release(trial)
+            if delegated or has_constraints(self._base_sampler):
                 self._base_sampler.after_trial(study, trial, state, values)
+            if has_constraints(self._base_sampler):  # which it has just written into the trial
+                trial = study._storage.get_trial(trial._trial_id)
             if state == TrialState.FAIL:
                 worker.claims.fail(trial)
             last = observe(trial, self._param_name, study.direction, (state, values))
             if last is None:
                 self._warn_without_lr(worker, trial, state)
-            elif self._is_last(worker, trial, last):
+                return
+            # Optuna asks no sampler for a value of a range that has only one.
+            ends = last.range_of(self._param_name)
+            if ends.single():
+                require_wide(self._param_name, ends.low, ends.high, self._workers.coarse_step)
+            if self._is_last(worker, trial, last):
                 # Outside optimize (ask-and-tell) there is no loop to stop: see is_resolved.
                 with contextlib.suppress(RuntimeError):
                     study.stop()

@@ -13,12 +13,16 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from optuna_lrss._method.curve import SAME_LR
+from optuna_lrss._study.attributes import number_in
+from optuna_lrss._study.attributes import warn_once
 from optuna_lrss._study.claims import Claim
 from optuna_lrss._study.claims import Pending
 from optuna_lrss._study.keys import BASELINE
 from optuna_lrss._study.keys import TRIAL
 from optuna_lrss._study.keys import Configuration
 from optuna_lrss._study.keys import configuration_of
+from optuna_lrss._study.keys import constraints_of
+from optuna_lrss._study.keys import others_of
 
 
 if TYPE_CHECKING:
@@ -47,6 +51,13 @@ class Observation(NamedTuple):
     reports: dict[int, float]  # step -> loss, lower is better
     params: dict[str, Any]
     distributions: dict[str, Any]
+    constraints: dict[str, Any]  # as Optuna keeps them; none is above 0 where all are met
+
+    @property
+    def is_feasible(self) -> bool:
+        """Whether all constraints are met, as :attr:`optuna.study.Study.best_trial` judges it."""
+        lists = (v if isinstance(v, list | tuple) else [v] for v in self.constraints.values())
+        return not any(isinstance(c, int | float) and c > 0.0 for values in lists for c in values)
 
     def range_of(self, param_name: str) -> FloatDistribution:
         """The learning rate's range in this trial."""
@@ -90,17 +101,18 @@ def observe(
         lr=float(lr),
         state=state,
         loss=_loss(trial, sign, state, values),
-        steps=info.get("steps"),
+        steps=_steps(info),
         baseline=_own_baseline(info, sign),
-        momentum=info.get("momentum"),
-        lag=info.get("lag"),
-        stderr=info.get("stderr"),
+        momentum=number_in(info, "momentum", TRIAL),
+        lag=number_in(info, "lag", TRIAL),
+        stderr=number_in(info, "stderr", TRIAL),
         leader=None if claim is None else claim.leader,
         role=_role(claim, float(lr)),
         killed=killed,
         reports={k: sign * v for k, v in trial.intermediate_values.items()},
         params=trial.params,
         distributions=trial.distributions,
+        constraints=constraints_of(trial.system_attrs),
     )
 
 
@@ -162,6 +174,8 @@ def pending_of(trial: FrozenTrial, param_name: str) -> Pending | None:
         leader=None if claim is None else claim.leader,
         started=trial.datetime_start,
         committed=committed,
+        params=others_of(trial.params, param_name),
+        distributions=others_of(trial.distributions, param_name),
     )
 
 
@@ -195,8 +209,8 @@ def stored_baseline(
     storage: BaseStorage, study_id: int, direction: StudyDirection
 ) -> float | None:
     """As :func:`baseline_of`, where the study itself is not at hand."""
-    value = storage.get_study_user_attrs(study_id).get(BASELINE)
-    return _to_loss(value, sign_of(direction))
+    attrs = storage.get_study_user_attrs(study_id)
+    return _to_loss(number_in(attrs, BASELINE), sign_of(direction))
 
 
 def own_baseline(trial: FrozenTrial, direction: StudyDirection) -> float | None:
@@ -205,16 +219,24 @@ def own_baseline(trial: FrozenTrial, direction: StudyDirection) -> float | None:
 
 
 def _own_baseline(info: dict[str, Any], sign: float) -> float | None:
-    return _to_loss(info.get("baseline"), sign)
+    return _to_loss(number_in(info, "baseline", TRIAL), sign)
 
 
-def _to_loss(value: Any, sign: float) -> float | None:
-    return sign * value if isinstance(value, (int, float)) and math.isfinite(value) else None
+def _to_loss(value: float | None, sign: float) -> float | None:
+    return None if value is None else sign * value
 
 
 def _info(trial: FrozenTrial) -> dict[str, Any]:
-    info = trial.user_attrs.get(TRIAL)
-    return info if isinstance(info, dict) else {}
+    info = trial.user_attrs.get(TRIAL, {})
+    if isinstance(info, dict):
+        return info
+    warn_once(TRIAL, "a dictionary with the steps run", info)
+    return {}
+
+
+def _steps(info: dict[str, Any]) -> int | None:
+    steps = number_in(info, "steps", TRIAL)
+    return None if steps is None else int(steps)
 
 
 # --- Repeats ----------------------------------------------------------------------------------

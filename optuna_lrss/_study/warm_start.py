@@ -47,6 +47,7 @@ def search_over(
     extra: Observation | None = None,
     params: dict[str, Any] | None = None,
     full: bool = False,
+    given: float | None = None,
 ) -> CurveSearch:
     """The search over one curve.
 
@@ -61,8 +62,9 @@ def search_over(
         extra: A trial that is being told, not among the observations yet.
         params: Values of the other parameters, as far as known, while nothing has finished.
         full: Whether to search as for the first configuration.
+        given: A baseline that the caller gives.
     """
-    known = Known(observations, moment.baseline, extra)
+    known = Known(observations, moment.baseline, extra, given=given)
     window = None if full else _known_window(arguments, moment, observations, params)
     if window is None:
         return CurveSearch(arguments.options, known, distribution, arguments.start)

@@ -22,13 +22,17 @@ from optuna_lrss._study.claims import Contest
 from optuna_lrss._study.claims import Lifetime
 from optuna_lrss._study.clock import Clock
 from optuna_lrss._study.configurations import Configurations
+from optuna_lrss._study.configurations import Values
 from optuna_lrss._study.history import StudyHistory
 from optuna_lrss._study.keys import Configuration
+from optuna_lrss._study.keys import configuration_of
+from optuna_lrss._study.keys import others_of
 from optuna_lrss._study.known import Known
 from optuna_lrss._study.moment import Moment
 from optuna_lrss._study.plans import Plan
 from optuna_lrss._study.plans import Plans
 from optuna_lrss._study.resolve import Resolver
+from optuna_lrss._study.stored_search import store_search
 from optuna_lrss._study.trials import Observation
 from optuna_lrss._study.trials import result_of
 from optuna_lrss._study.trials import stored_baseline
@@ -72,6 +76,7 @@ class Worker:
         self._lock = lock
         self._heartbeat = _heartbeat_interval(self._storage)
         self._baseline: float | None = None
+        self._has_begun = False
         self._delegated: set[int] = set()
         self.has_ended = False  # and said what to use
         self.has_warned = False  # of trials that never ask for a learning rate
@@ -80,6 +85,12 @@ class Worker:
         self.claims = Claims(self._storage, clock, lock)
         self.resolver = Resolver(arguments, self.configurations)
         self.plans = Plans(arguments, self.claims, self.resolver, self.look, clock, lock)
+
+    def begin(self) -> None:
+        """Writes into the study how it is searched; the last search to begin counts."""
+        if not self._has_begun:
+            self._has_begun = True
+            store_search(self._storage, self._study_id, self._arguments)
 
     # --- What is known ------------------------------------------------------------------------
 
@@ -147,6 +158,7 @@ class Worker:
             trial: The trial that asks.
             distribution: The range.
         """
+        self.begin()
         choice = self.claims.choose(
             trial,
             functools.partial(self._choice, trial, distribution),
@@ -234,7 +246,26 @@ class Worker:
             if curve.configuration and self.resolver.is_resolved(moment, curve):
                 value = Known(curve, moment.baseline).value()
                 self.configurations.tell(curve, value)
+        self.configurations.see_open(self._others_open(moment))
         return self.configurations
+
+    def _others_open(self, moment: Moment) -> dict[Configuration, Values]:
+        """Configurations that other workers have opened and that are not resolved yet."""
+        name = self._arguments.param_name
+        opened = moment.opened() - self.plans.own
+        values: dict[Configuration, Values] = {
+            configuration_of(dict(p.params), name): (p.params, p.distributions)
+            for p in moment.history.pending
+            if p.number in opened and p.params
+        }
+        for curve in moment.searched:
+            if curve.configuration and not self.configurations.has_asked(curve.leader):
+                item = curve.items[0]
+                values[curve.configuration] = (
+                    others_of(item.params, name),
+                    others_of(item.distributions, name),
+                )
+        return values
 
     def is_last(self, trial: FrozenTrial, last: Observation) -> bool:
         """Whether the search ends with a trial that is being told, and not in the storage yet.
@@ -276,6 +307,11 @@ class Workers:
         self.clock = Clock() if clock is None else clock
         self._workers: dict[tuple[int, int], Worker] = {}
         self.lock = threading.RLock()
+
+    @property
+    def coarse_step(self) -> float:
+        """Spacing of the first look, in decades."""
+        return self._arguments.options.coarse_step
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Workers, (self._arguments, self._base_sampler, self.clock)

@@ -100,10 +100,11 @@ def find_lr(
             pruner=LRStepPruner(),
             load_if_exists=True,
         )
+        sampler.begin(study)
         # optimize would run one more trial on a study that is already resolved.
         if n_trials != 0 and not sampler.is_resolved(study):
             _optimize(study, objective, param_name, n_trials, timeout, show=show)
-        return analyze(study, param_name=param_name, tolerance=tolerance)
+        return analyze(study, param_name=param_name)
 
 
 def _require_budget(n_trials: Any, timeout: Any) -> None:

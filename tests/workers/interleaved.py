@@ -200,10 +200,15 @@ def _wave(lr: float, seed: int) -> float:
     return math.sin(1e4 * (seed + 1.3) * math.log10(lr))
 
 
-def plain(trial: optuna.Trial, seed: int) -> float:
+def plain(trial: optuna.Trial, seed: int, height: float = 0.2) -> float:
     """Losses are off by up to 9 % of the drop, so that late trials often open a point anew."""
     lr = trial.suggest_float("lr", fleet.LOW, fleet.HIGH, log=True)
-    return fleet.loss_at(lr) + 0.2 * _wave(lr, seed)
+    return fleet.loss_at(lr) + height * _wave(lr, seed)
+
+
+def calm(trial: optuna.Trial, seed: int) -> float:
+    """Half as far off: of the last trials, two told at once open a point that neither opens."""
+    return plain(trial, seed, 0.1)
 
 
 def nested(trial: optuna.Trial, seed: int) -> float:
@@ -211,10 +216,10 @@ def nested(trial: optuna.Trial, seed: int) -> float:
     return fleet.nested(trial, 0.0)
 
 
-OBJECTIVES = {"plain": plain, "nested": nested}
+OBJECTIVES = {"plain": plain, "calm": calm, "nested": nested}
 #: Few, since each is searched once by a worker alone. In the nested ones the best configuration
 #: changes late, and later windows depend on earlier ones that still move.
-SEEDS = {"plain": (0, 1, 2, 3, 5, 6), "nested": (5, 11, 26)}
+SEEDS = {"plain": (0, 1, 2, 3, 5, 6), "calm": (0, 1), "nested": (5, 11, 26)}
 
 
 def new_sampler(kind: str, seed: int, grace_period: float) -> LRStepSampler:

@@ -33,6 +33,9 @@ from tests.workers import interleaved as sim
 WRONG_END = "the end is not that of the stored trials"
 
 
+SEARCHES = [(kind, seed) for kind, seeds in sim.SEEDS.items() for seed in seeds]
+
+
 class Fleet(RuleBasedStateMachine):
     """Up to four workers near the end of a search, in any order of their accesses."""
 
@@ -43,12 +46,15 @@ class Fleet(RuleBasedStateMachine):
         self.alone: sim.SimulatedWorker | None = None
 
     @initialize(
-        search=st.sampled_from([(kind, s) for kind, seeds in sim.SEEDS.items() for s in seeds]),
+        search=st.sampled_from(SEARCHES),
         left=st.integers(0, 8),
         n=st.integers(1, 4),
         mortal=st.booleans(),
     )
     def begin(self, search: tuple[str, int], left: int, n: int, mortal: bool) -> None:
+        self.set_up(search, left, n, mortal)
+
+    def set_up(self, search: tuple[str, int], left: int, n: int, mortal: bool) -> None:
         kind, seed = search
         alone = sim.undisturbed(kind, seed)
         self.kind, self.seed, self.mortal = kind, seed, mortal
@@ -184,17 +190,37 @@ def noise_of_the_past(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Known, "noise", without_extra)
 
 
+class SmallCrew(Fleet):
+    """Several that tell at once, near the end of searches where that matters."""
+
+    @initialize(
+        search=st.sampled_from([("calm", 0), ("calm", 1)]),
+        left=st.integers(0, 4),
+        n=st.integers(3, 4),
+    )
+    def begin(self, search: tuple[str, int], left: int, n: int) -> None:
+        self.set_up(search, left, n, mortal=False)
+
+
 @pytest.mark.parametrize(
-    "undo", [without_announcing, best_of_the_past, deaf_to_neighbours, noise_of_the_past]
+    ("undo", "fleet"),
+    [
+        (without_announcing, SmallCrew),
+        (best_of_the_past, Fleet),
+        (deaf_to_neighbours, Fleet),
+        (noise_of_the_past, Fleet),
+    ],
 )
 def test_a_defect_of_old_is_found(
-    undo: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+    undo: Callable[[pytest.MonkeyPatch], None],
+    fleet: type[Fleet],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     undo(monkeypatch)
     sim.undisturbed.cache_clear()
     only_look = settings(SETTINGS, phases=[Phase.generate], print_blob=False)
     try:
         with pytest.raises(AssertionError, match=WRONG_END):
-            run_state_machine_as_test(Fleet, settings=only_look)
+            run_state_machine_as_test(fleet, settings=only_look)
     finally:
         sim.undisturbed.cache_clear()
