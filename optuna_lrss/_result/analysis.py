@@ -110,7 +110,9 @@ def analyze(
     )
     n = int(horizon) if horizon is not None else _DEFAULT_STEPS
     search = CurveSearch(
-        SearchOptions(tolerance=float(tolerance)), Known(observations, None, given=known), distribution
+        SearchOptions(tolerance=float(tolerance)),
+        Known(observations, None, given=known),
+        distribution,
     )
     picks = picks_of(curve, points, n, lag)
     result = LRAnalysis(
