@@ -433,6 +433,8 @@ def test_an_unknown_horizon_is_not_made_up() -> None:
     assert "short trials of 20 steps" in known
     study = _study_of(_sampled())
     assert "of 30 steps" in str(analyze(study, steps=30))
+    momentum = analyze(_study_of(_sampled(), momentum=0.99))
+    assert _codes(momentum) & {"short-horizon", "no-steps"} == {"no-steps"}
 
 
 def test_a_study_that_changes_other_parameters_each_time_says_so() -> None:
