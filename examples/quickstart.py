@@ -65,7 +65,7 @@ def build_optimizer(model: nn.Module, lr: float = 0.1) -> torch.optim.Optimizer:
 
 def loaders(train: TensorDataset, validation: TensorDataset) -> tuple[Batches, Batches]:
     generator = torch.Generator().manual_seed(0)
-    train_loader = DataLoader(train, batch_size=50, shuffle=True, generator=generator)
+    train_loader = DataLoader(train, batch_size=64, shuffle=True, generator=generator)
     return train_loader, DataLoader(validation, batch_size=297)
 
 

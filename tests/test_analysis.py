@@ -183,6 +183,21 @@ def test_arguments_go_before_what_is_stored() -> None:
     assert PLAIN.loss(half) == pytest.approx(0.5 * (3.0 + analyze(study).lowest), abs=0.02)
 
 
+def test_the_callers_baseline_goes_before_the_trials_and_that_before_the_studys() -> None:
+    study = _study_of({}, baseline=2.0)
+    for x, loss in _sampled().items():
+        study.add_trial(
+            optuna.create_trial(
+                params={"lr": 10.0**x},
+                distributions={"lr": SPACE},
+                value=loss,
+                user_attrs={"lrss:trial": {"baseline": 2.3}},
+            )
+        )
+    assert analyze(study).baseline == 2.3
+    assert analyze(study, baseline=2.5).baseline == 2.5
+
+
 def test_a_baseline_of_zero_is_a_baseline() -> None:
     losses = {x: y - 2.3 for x, y in _sampled().items()}
     result = analyze(_study_of(losses, baseline=0.0))
@@ -418,6 +433,8 @@ def test_an_unknown_horizon_is_not_made_up() -> None:
     assert "short trials of 20 steps" in known
     study = _study_of(_sampled())
     assert "of 30 steps" in str(analyze(study, steps=30))
+    momentum = analyze(_study_of(_sampled(), momentum=0.99))
+    assert _codes(momentum) & {"short-horizon", "no-steps"} == {"no-steps"}
 
 
 def test_a_study_that_changes_other_parameters_each_time_says_so() -> None:

@@ -507,3 +507,19 @@ def test_recommended_keeps_its_distance_from_a_cliff() -> None:
     ]
     assert picks[1] < 0.9 * picks[0]
     assert np.argmin(gentle.loss) == np.argmin(cliff.loss)
+
+
+def test_the_height_of_a_wall_counts_up_to_one_drop_above_the_untrained_loss() -> None:
+    """Two drops above the lowest loss, as a diverged trial: not less, and not more."""
+    curve = Curve("gentle", wall=-1.0, steep=0.2)
+    known = _dense(curve, 0.1)
+    lowest = float(known.loss.min())
+    drop = curve.baseline - lowest
+
+    def pick(height: float) -> float:
+        loss = np.where(known.x > -1.85, lowest + height * drop, known.loss)
+        other = LRCurve.from_observations(known.lr, loss)
+        return recommended_lr(other, curve.baseline, lowest, steps=20)
+
+    assert pick(2.0) == pick(2.9) == pick(INF)
+    assert pick(2.0) < 0.999 * pick(1.5)

@@ -158,6 +158,8 @@ def _noise(facts: Facts) -> Iterator[Diagnostic]:
 
 def _momentum(facts: Facts) -> Iterator[Diagnostic]:
     result = facts.result
+    if not facts.steps_known:  # which is a doubt of its own
+        return
     needed = 1.0 / (1.0 - result.momentum)
     # A velocity that was built up before the trial counts as steps taken.
     if result.lag < momentum_lag(result.momentum, math.ceil(needed)):

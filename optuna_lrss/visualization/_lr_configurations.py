@@ -111,7 +111,7 @@ def _get_lr_configurations_info(results: Sequence[LRAnalysis]) -> _LRConfigurati
     best = sorted(results, key=lambda r: r.lowest)[:MOST]
     top = max((r.baseline + (WALL - 1.0) * (r.baseline - r.lowest) for r in best), default=1.0)
     low = min((r.lowest for r in best), default=0.0)
-    steps = {r.steps for r in best}
+    steps = {r.steps if r.steps_known else None for r in best}
     name = best[0].param_name if best else "lr"
     return _LRConfigurationsInfo(
         title="Learning-rate curves of the configurations",

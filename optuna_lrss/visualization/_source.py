@@ -62,7 +62,7 @@ def of_result(result: AnalysisData, *, maximize: bool = False) -> Source:
         trials=result.trials,
         baseline=result.baseline,
         param_name=result.param_name,
-        steps=result.steps,
+        steps=result.steps if result.steps_known else None,
         maximize=maximize,
         roles=result.roles,
     )

@@ -103,6 +103,9 @@ def test_loss_axis_says_what_it_is() -> None:
     assert _get_lr_curve_info(read(study)).loss_label == "negative objective value after 7 steps"
     label = _get_lr_curve_info(read(cases.plain())).loss_label
     assert label == "validation loss after 20 steps"
+    unknown = optuna.create_study()
+    unknown.add_trials(cases.plain().trials)
+    assert _get_lr_curve_info(read(unknown)).loss_label == "validation loss"
 
 
 # --- Slope and curvature ------------------------------------------------------------------------
