@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +30,8 @@ class StepOptions(TypedDict, total=False):
     loss_form: LossForm
     accumulate: int
     autocast: torch.dtype | None
-    clip_norm: float | None
+    clip_norm: float | Callable[[], object] | None
+    base_lr: float | None
     closure: bool | None
     device: torch.device | str | None
     extra_state: Iterable[Any]
@@ -52,7 +54,8 @@ class Settings:
     loss_form: LossForm = "auto"
     accumulate: int = 1
     autocast: torch.dtype | None = None
-    clip_norm: float | None = None
+    clip_norm: float | Callable[[], object] | None = None
+    base_lr: float | None = None
     closure: bool | None = None
     device: torch.device | str | None = None
     snapshot_on_host: bool = False
@@ -73,8 +76,12 @@ class Settings:
                 )
         if self.loss_form not in _LOSS_FORMS:
             raise ValueError(f"loss_form={self.loss_form!r} is unknown: use one of {_LOSS_FORMS}.")
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise ValueError(f"clip_norm={self.clip_norm!r} must be above 0, or None.")
+        if not (self.clip_norm is None or callable(self.clip_norm) or self.clip_norm > 0):
+            raise ValueError(
+                f"clip_norm={self.clip_norm!r} must be above 0, a function that clips, or None."
+            )
+        if self.base_lr is not None and not 0 < self.base_lr < math.inf:
+            raise ValueError(f"base_lr={self.base_lr!r} must be a number above 0, or None.")
         if self.autocast is not None and not getattr(self.autocast, "is_floating_point", False):
             raise ValueError(
                 f"autocast={self.autocast!r} is no floating-point type: use torch.bfloat16 or "

@@ -116,7 +116,7 @@ class ShortTrial:
         refuse_unusable(self._model, self._optimizer, others)
         self._objects: list[Any] = [self._model, self._optimizer, *others]
         self._loss = BatchLoss(pieces.loss_fn, settings.loss_form)
-        self._ratios = learning_rate_ratios(self._optimizer)
+        self._ratios = learning_rate_ratios(self._optimizer, settings.base_lr)
         self._closure = _use_closure(self._optimizer, settings)
         self._start = Snapshot(self._objects, on_host=settings.snapshot_on_host)
         self._parameters = _unique_parameters(self._objects)
@@ -170,7 +170,8 @@ class ShortTrial:
         """Trains from the start at one learning rate.
 
         Args:
-            lr: Learning rate of the optimizer's first param group; the others keep their ratio.
+            lr: Learning rate of the optimizer's first param group, or what ``base_lr`` stands
+                for; the groups keep their ratio to it.
             repeat: Which repeat: each has batches and random numbers of its own, the same at
                 every learning rate.
             report: Called with (step, validation loss) at the snapshots and at the end. What it
@@ -288,9 +289,11 @@ class ShortTrial:
         return total
 
     def _clip(self) -> None:
-        if self._settings.clip_norm is not None:
-            parameters = optimized_parameters(self._optimizer)
-            torch.nn.utils.clip_grad_norm_(parameters, self._settings.clip_norm)
+        clip = self._settings.clip_norm
+        if callable(clip):
+            clip()
+        elif clip is not None:
+            torch.nn.utils.clip_grad_norm_(optimized_parameters(self._optimizer), clip)
 
     def _validate(self) -> tuple[float, float | None]:
         """Mean loss over the validation samples, and its standard error.
