@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import TypedDict
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -56,7 +57,7 @@ def checked_options(options: dict[str, Any], trainer: str) -> SearchOptions:
                 f"{name}={options[name]!r} is no option here: the {trainer} decides how a step is "
                 f"made (loss, precision, accumulation, clipping); known are {sorted(known)}."
             )
-    return SearchOptions(**options)  # type: ignore[typeddict-item]
+    return cast("SearchOptions", options)
 
 
 class Batches:

@@ -97,7 +97,7 @@ def find_lr(
     if result is None:
         raise RuntimeError("trainer.train() ended without on_train_begin: is it overridden?")
     if apply:
-        _apply(trainer, pick_for(_schedule(trainer), result))
+        _apply(trainer, pick_for(_schedule(trainer), result), given=finder._given)
     return result
 
 
@@ -115,10 +115,10 @@ def apply(trainer: Trainer, lr: float) -> None:
     Raises:
         ValueError: If it is not above 0 and finite.
     """
-    _apply(trainer, checked_lr(lr))
+    _apply(trainer, checked_lr(lr), given=_is_given_its_optimizer(trainer))
 
 
-class LRFinderCallback(TrainerCallback):  # type: ignore[misc]  # untyped
+class LRFinderCallback(TrainerCallback):
     """Finds the learning rate when the training begins, and trains with it.
 
     A training that is resumed from a checkpoint keeps its learning rate.
@@ -147,7 +147,7 @@ class LRFinderCallback(TrainerCallback):  # type: ignore[misc]  # untyped
         self.result: LRAnalysis | None = None
         self._trainer = trainer
         self._eval_dataset = eval_dataset
-        self._base_lr = _base_lr(trainer)
+        self._given = _is_given_its_optimizer(trainer)
         self._options = checked_options(dict(options), "Trainer")
         self._leave = False  # end the training once the learning rate is found
 
@@ -157,11 +157,12 @@ class LRFinderCallback(TrainerCallback):  # type: ignore[misc]  # untyped
         if state.global_step > 0:
             return
         with preserved([trainer, trainer.model], _belongs):
-            result = _search(trainer, self._base_lr, self._eval_dataset, self._options)
+            base_lr = None if self._given else _stated_lr(trainer)
+            result = _search(trainer, base_lr, self._eval_dataset, self._options)
         self.result = result
         if self._leave:
             raise _Found
-        _apply(trainer, pick_for(_schedule(trainer), result))
+        _apply(trainer, pick_for(_schedule(trainer), result), given=self._given)
         if trainer._created_lr_scheduler:
             # Some schedules are computed from the learning rate that they are made with.
             trainer.lr_scheduler = None
@@ -183,7 +184,7 @@ def _belongs(value: object) -> bool:
 
 
 def _search(
-    trainer: Trainer, base_lr: float | None, eval_dataset: Any, options: SearchOptions
+    trainer: Any, base_lr: float | None, eval_dataset: Any, options: SearchOptions
 ) -> LRAnalysis:
     _refuse_distributed(trainer)
     args, model = trainer.args, trainer.model_wrapped
@@ -191,6 +192,8 @@ def _search(
     accumulate = args.gradient_accumulation_steps
     model.train()  # whole: the trainer does so before each batch
     hold_at_peak(optimizer)
+    by_default: SearchOptions = {"param_name": "learning_rate", "seed": args.seed}
+    chosen: SearchOptions = {**by_default, **options}
     return _find_lr(
         model,
         optimizer,
@@ -202,11 +205,11 @@ def _search(
         autocast=autocast_of(trainer.accelerator.mixed_precision),
         clip_norm=_clipping(trainer, model),
         base_lr=base_lr,
-        **{"param_name": "learning_rate", "seed": args.seed, **options},
+        **chosen,
     )
 
 
-def _refuse_distributed(trainer: Trainer) -> None:
+def _refuse_distributed(trainer: Any) -> None:
     if trainer.args.world_size > 1 or trainer.args.n_gpu > 1 or trainer.is_deepspeed_enabled:
         raise ValueError(
             "trainer is distributed over devices or processes, where short trials cannot reset "
@@ -223,7 +226,7 @@ class _Loss:
     trainer counts them.
     """
 
-    def __init__(self, trainer: Trainer, accumulate: int) -> None:
+    def __init__(self, trainer: Any, accumulate: int) -> None:
         self._trainer = trainer
         self._accumulate = accumulate
 
@@ -237,9 +240,8 @@ class _Loss:
 
     def _training(self, model: nn.Module, inputs: Any, items: Any) -> Tensor:
         trainer = self._trainer
-        loss: Tensor = trainer.compute_loss(
-            model, trainer._prepare_inputs(inputs), num_items_in_batch=items
-        )
+        inputs = trainer._prepare_inputs(inputs)
+        loss: Tensor = trainer.compute_loss(model, inputs, num_items_in_batch=items)
         # One that is divided by the step's labels already adds up to the step's loss; but a
         # short trial takes the mean of what it is given.
         return loss * self._accumulate if _adds_up(trainer, items) else loss
@@ -254,7 +256,7 @@ class _Loss:
         return loss
 
 
-def _adds_up(trainer: Trainer, items: Any) -> bool:
+def _adds_up(trainer: Any, items: Any) -> bool:
     """Whether losses of a step's batches are to be added; as in ``Trainer.training_step``."""
     said: bool | None = getattr(trainer, "loss_is_scaled_for_ga", None)
     if said is not None:
@@ -263,7 +265,7 @@ def _adds_up(trainer: Trainer, items: Any) -> bool:
     return bool(by_model or trainer.compute_loss_func is not None)
 
 
-def _training_batches(trainer: Trainer, epoch: int) -> Iterator[tuple[Any, Any]]:
+def _training_batches(trainer: Any, epoch: int) -> Iterator[tuple[Any, Any]]:
     """One epoch in whole optimizer steps: each batch with the number of labels in its step."""
     loader = trainer.get_train_dataloader()
     if hasattr(loader, "set_epoch"):
@@ -277,7 +279,7 @@ def _training_batches(trainer: Trainer, epoch: int) -> Iterator[tuple[Any, Any]]
         yield from ((inputs, items) for inputs in step)
 
 
-def _evaluation_batches(trainer: Trainer, eval_dataset: Any) -> Iterator[tuple[Any, None]]:
+def _evaluation_batches(trainer: Any, eval_dataset: Any) -> Iterator[tuple[Any, None]]:
     data = trainer.eval_dataset if eval_dataset is None else eval_dataset
     if data is None:
         raise ValueError(
@@ -288,7 +290,7 @@ def _evaluation_batches(trainer: Trainer, eval_dataset: Any) -> Iterator[tuple[A
         yield from ((inputs, None) for inputs in trainer.get_eval_dataloader(part))
 
 
-def _clipping(trainer: Trainer, model: nn.Module) -> Any:
+def _clipping(trainer: Any, model: nn.Module) -> Any:
     """Over the model's parameters in their order, as the trainer clips."""
     most = trainer.args.max_grad_norm
     if not most or most <= 0:
@@ -305,30 +307,33 @@ def _plain(optimizer: Any) -> Optimizer:
     return plain
 
 
-def _base_lr(trainer: Trainer) -> float | None:
-    """The learning rate that the user states, and the param groups' are multiples of.
+def _stated_lr(trainer: Any) -> float:
+    """The learning rate that the trainer makes an optimizer with."""
+    given: Any = trainer.optimizer_cls_and_kwargs
+    return float((given[1] if given else {}).get("lr", trainer.args.learning_rate))
 
-    ``None`` for an optimizer that was passed in, and does not have it: there, the first group's
-    stands for all.
+
+def _is_given_its_optimizer(trainer: Any) -> bool:
+    """Whether the optimizer was passed in, with learning rates of its own.
+
+    One that is there before a training begins may also be left from an earlier training.
     """
-    _, options = trainer.optimizer_cls_and_kwargs or (None, {})
-    stated = float(options.get("lr", trainer.args.learning_rate))
-    made_for_it = trainer.model_init is not None or trainer.optimizer is None
-    if made_for_it or stated in peak_rates(_plain(trainer.optimizer)):
-        return stated
-    return None
+    if trainer.optimizer is None or trainer.model_init is not None:
+        return False
+    return _stated_lr(trainer) not in peak_rates(_plain(trainer.optimizer))
 
 
-def _schedule(trainer: Trainer) -> str:
+def _schedule(trainer: Any) -> str:
     kind = trainer.args.lr_scheduler_type
     return str(getattr(kind, "value", kind))
 
 
-def _apply(trainer: Trainer, lr: float) -> None:
+def _apply(trainer: Any, lr: float, *, given: bool) -> None:
     if trainer.optimizer is not None:
-        optimizer, base = _plain(trainer.optimizer), _base_lr(trainer)
+        optimizer = _plain(trainer.optimizer)
         rates = peak_rates(optimizer)
-        wanted = [lr * (rate / (base or rates[0])) for rate in rates]
+        base = rates[0] if given else _stated_lr(trainer)
+        wanted = [lr * (rate / base) for rate in rates]
         _rescale(optimizer, trainer.lr_scheduler, rates, wanted)
     trainer.args.learning_rate = lr
     if trainer.optimizer_cls_and_kwargs is not None:
