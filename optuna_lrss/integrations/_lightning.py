@@ -48,6 +48,7 @@ __all__ = [  # what lightning.py imports, the framework under its name there too
     "base_lr",
     "is_datamodule",
     "is_dry_run",
+    "named_errors",
     "only_optimizer",
     "pl",
     "put_first",
@@ -110,10 +111,21 @@ def refuse(trainer: Any, module: Any) -> None:
 def only_optimizer(trainer: Any) -> Optimizer:
     optimizers: list[Optimizer] = trainer.optimizers
     if len(optimizers) > 1:
-        raise ManualOptimizationError(_manual(f"has {len(optimizers)} optimizers"))
-    if not optimizers:
+        raise ManualOptimizationError(_manual("has several optimizers"))
+    if not optimizers or not optimizers[0].param_groups:  # Lightning makes a mock of None
         raise ValueError("configure_optimizers gives no optimizer, so nothing can be learned.")
     return optimizers[0]
+
+
+@contextmanager
+def named_errors() -> Iterator[None]:
+    """Lightning refuses several optimizers by itself, before any callback is called."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "multiple optimizers" in str(error):
+            raise ManualOptimizationError(_manual("has several optimizers")) from error
+        raise
 
 
 def _manual(what: str) -> str:
@@ -347,7 +359,8 @@ def _clipping(trainer: Any, module: Any, optimizer: Optimizer) -> Callable[[], o
 
 
 def _training_batches(trainer: Any, loader: Any) -> Iterator[tuple[Any, int, int]]:
-    for batch, index, _ in loader:
+    most = trainer.fit_loop.max_batches  # what limit_train_batches leaves; may be inf
+    for batch, index, _ in islice(loader, most if isinstance(most, int) else None):
         with _stage(trainer, training=True):
             ready = _transferred(trainer, batch, 0)
         yield ready, index, 0

@@ -127,12 +127,16 @@ def _saved_tensor(tensor: Tensor) -> Undo:
     """Which memory it has, whether it takes gradients and the gradient that it had."""
     memory, requires_grad = tensor.detach(), tensor.requires_grad
     grad = tensor.grad if tensor.is_leaf else None
+    put_back_grad = None if grad is None else _saved_tensor(grad)
 
     def put_back() -> None:
         if tensor.data_ptr() != memory.data_ptr():
+            tensor.grad = None  # of another type or device than the memory
             tensor.data = memory
         if tensor.is_leaf:
             tensor.requires_grad_(requires_grad)
+            if put_back_grad is not None:
+                put_back_grad()
             tensor.grad = grad
 
     return put_back

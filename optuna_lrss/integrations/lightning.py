@@ -13,6 +13,7 @@ from optuna_lrss.integrations._lightning import ManualOptimizationError
 from optuna_lrss.integrations._lightning import base_lr
 from optuna_lrss.integrations._lightning import is_datamodule
 from optuna_lrss.integrations._lightning import is_dry_run
+from optuna_lrss.integrations._lightning import named_errors
 from optuna_lrss.integrations._lightning import only_optimizer
 from optuna_lrss.integrations._lightning import pl
 from optuna_lrss.integrations._lightning import put_first
@@ -102,7 +103,8 @@ def find_lr(
     leaver = _Leaver(finder)
     with untouched(trainer, model, data):
         put_first(trainer, leaver)
-        trainer.fit(model, train_dataloaders, val_dataloaders, datamodule)
+        with named_errors():
+            trainer.fit(model, train_dataloaders, val_dataloaders, datamodule)
         model.to(device)
     if leaver.error is not None:
         raise leaver.error
