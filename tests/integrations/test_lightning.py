@@ -96,7 +96,7 @@ def make(tmp_path: Path) -> MakeTrainer:
     return trainer
 
 
-QUICK = {"progress": False, "tolerance": 0.5}
+QUICK = {"progress": False, "tolerance": 0.5, "steps": 10}
 
 
 def quick(trainer: pl.Trainer, module: Any, *data: Any, **options: Any) -> LRAnalysis:
@@ -108,8 +108,9 @@ def one_trial(trainer: pl.Trainer, module: Any, *data: Any, lr: float, **options
     storage = optuna.storages.InMemoryStorage()
     study = optuna.create_study(storage=storage, study_name="one")
     study.enqueue_trial({"lr": lr})
+    one = {"n_trials": 1, "storage": storage, "study_name": "one", "steps": 20}
     with pytest.raises(TooFewPointsError):
-        quick(trainer, module, *data, n_trials=1, storage=storage, study_name="one", **options)
+        quick(trainer, module, *data, **one, **options)
     return optuna.load_study(storage=storage, study_name="one").trials[0].value
 
 
@@ -351,9 +352,9 @@ def test_the_training_afterwards_is_that_without_a_search(make: MakeTrainer, for
 
     found, called = module(), module()
     torch.manual_seed(1)
-    result = quick(make(), found, *loaders(shuffle=True), apply=True, steps=10)
+    result = quick(make(), found, *loaders(shuffle=True), apply=True)
     assert found.lr == result.recommended
-    finder = LRStepFinder(**QUICK, steps=10)
+    finder = LRStepFinder(**QUICK)
     new = module(result.recommended)
     for model, callbacks in ((found, []), (called, [finder]), (new, [])):
         torch.manual_seed(1)

@@ -115,7 +115,7 @@ def make(tmp_path: Path) -> Make:
     return trainer
 
 
-QUICK = {"progress": False, "tolerance": 0.5}
+QUICK = {"progress": False, "tolerance": 0.5, "steps": 10}
 
 
 def quick(trainer: Trainer, **options: Any) -> LRAnalysis:
@@ -128,7 +128,7 @@ def one_trial(trainer: Trainer, lr: float) -> float:
     study = optuna.create_study(storage=storage, study_name="one")
     study.enqueue_trial({"learning_rate": lr})
     with pytest.raises(TooFewPointsError):
-        quick(trainer, n_trials=1, storage=storage, study_name="one")
+        quick(trainer, n_trials=1, storage=storage, study_name="one", steps=20)
     return optuna.load_study(storage=storage, study_name="one").trials[0].value
 
 
@@ -389,9 +389,8 @@ def test_lora_trains_its_adapters_alone(make: Make) -> None:
     options = {"given": data, "weight_decay": 0.01, "per_device_train_batch_size": 8}
     searched = make(adapted(), **options)
     before = weights(searched.model)
-    result = quick(searched, apply=True)
+    result = quick(searched, apply=True, steps=20)
     assert weights(searched.model) == before
-    assert result.steps == 20
     new = make(adapted(), **options, learning_rate=result.recommended)
     for trainer in (searched, new):
         torch.manual_seed(1)
@@ -436,7 +435,7 @@ def test_hyperparameter_search_gives_the_curve_and_its_best_run_is_no_pick(make:
     lowest = best.hyperparameters["learning_rate"]
     assert lowest == pytest.approx(result.max_lr, rel=0.6)
     assert lowest > 1.8 * result.recommended
-    ours = quick(make(given={"model_init": Classifier}))
+    ours = quick(make(given={"model_init": Classifier}), steps=20)
     assert result.recommended == pytest.approx(ours.recommended, rel=0.3)
 
 
