@@ -99,13 +99,11 @@ def find_lr(
     refuse(trainer, model)
     finder = LRStepFinder(apply=apply, attr_name=attr_name, monitor=monitor, **options)
     data = train_dataloaders if is_datamodule(train_dataloaders) else datamodule
-    device = model.device
     leaver = _Leaver(finder)
     with untouched(trainer, model, data):
         put_first(trainer, leaver)
         with named_errors():
             trainer.fit(model, train_dataloaders, val_dataloaders, datamodule)
-        model.to(device)
     if leaver.error is not None:
         raise leaver.error
     if finder.result is None:

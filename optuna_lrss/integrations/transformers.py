@@ -272,11 +272,18 @@ def _training_batches(trainer: Any, epoch: int) -> Iterator[tuple[Any, Any]]:
         loader.set_epoch(epoch)
     batches = iter(loader)
     size = trainer.args.gradient_accumulation_steps
+    steps = 0
     while True:
         step, items = trainer.get_batch_samples(batches, size, trainer.args.device)
         if len(step) < size:
-            return
+            break
+        steps += 1
         yield from ((inputs, items) for inputs in step)
+    if steps == 0:
+        raise ValueError(
+            f"train_dataset gives {len(step)} batches, which are not one step with "
+            f"gradient_accumulation_steps={size}: lower it, or the batch size."
+        )
 
 
 def _evaluation_batches(trainer: Any, eval_dataset: Any) -> Iterator[tuple[Any, None]]:

@@ -451,6 +451,8 @@ def test_what_cannot_be_searched_says_what_to_do(make: Make) -> None:
         quick(make(given={"eval_dataset": unlabelled}))
     with pytest.raises(ValueError, match="accumulate=2 is no option here: the Trainer decides"):
         find_lr(make(), accumulate=2)  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match=r"gives 1 batches.*gradient_accumulation_steps=2: lower"):
+        quick(make(per_device_train_batch_size=1200, gradient_accumulation_steps=2))
     several = make()
     several.args._n_gpu = 2
     with pytest.raises(ValueError, match=r"distributed.*gradient_accumulation_steps"):
