@@ -10,6 +10,8 @@ from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
 
 import optuna_lrss
+import optuna_lrss.integrations.lightning
+import optuna_lrss.integrations.transformers
 import optuna_lrss.torch
 
 
@@ -38,7 +40,8 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 
 # Readers import public names from the package; which private module defines them is no matter.
-for package in (optuna_lrss, optuna_lrss.torch):
+_integrations = (optuna_lrss.integrations.lightning, optuna_lrss.integrations.transformers)
+for package in (optuna_lrss, optuna_lrss.torch, *_integrations):
     for name in package.__all__:
         getattr(package, name).__module__ = package.__name__
 
@@ -46,6 +49,7 @@ for package in (optuna_lrss, optuna_lrss.torch):
 nitpick_ignore_regex = [
     (r"py:.*", r"(optuna\.|torch\.|nn\.|numpy|np\.|scipy|plotly|matplotlib|collections|typing).*"),
     (r"py:.*", r"(NDArray|FloatArray|Iterable|Callable|Mapping|Sequence|Unpack|Any|Optimizer)"),
+    (r"py:.*", r"(pl|lightning|transformers|Trainer|SearchOptions)(\..*)?"),
     (r"py:.*", r"(Study|Trial|FrozenTrial|BaseTrial|BaseSampler|BaseStorage|FloatDistribution)"),
     (
         r"py:.*",

@@ -20,7 +20,7 @@ LAYERS = (
     ("_result",),
     ("torch", "visualization"),
     ("_storages",),
-    ("dashboard", "_demo"),
+    ("dashboard", "_demo", "integrations"),
     ("cli",),
 )
 HEIGHT = {name: i for i, row in enumerate(LAYERS) for name in row}

@@ -109,18 +109,9 @@ def analyze(
         normalize=normalize,
         search_range=(distribution.low, distribution.high),
     )
-<<<<<<< HEAD
     horizon = None if horizon is None else int(horizon)
     n = horizon if horizon is not None else _DEFAULT_STEPS
     search = _search(study, history, observations, known, tolerance)
-=======
-    n = int(horizon) if horizon is not None else _DEFAULT_STEPS
-    search = CurveSearch(
-        SearchOptions(tolerance=float(tolerance)),
-        Known(observations, None, given=known),
-        distribution,
-    )
->>>>>>> kresult
     picks = picks_of(curve, points, n, lag)
     result = LRAnalysis(
         curve=curve,

@@ -112,7 +112,10 @@ class StepObjective:
         accumulate: Batches per step, their gradients averaged.
         autocast: Compute in ``torch.bfloat16`` or ``torch.float16`` where autocast allows;
             float16 with a GradScaler.
-        clip_norm: Clip the gradient's norm to this.
+        clip_norm: Clip the gradient's norm to this; or a function without arguments that clips
+            the gradients in its own way, such as by value. It is called before each step.
+        base_lr: The learning rate that the trial's takes the place of, where the param groups
+            have several: each group keeps its ratio to it. ``None`` for the first group's.
         closure: Whether ``optimizer.step`` gets a closure; ``None`` finds out from its signature.
         device: Train here; ``None`` for where the model is. A model elsewhere is moved for each
             trial and back, which costs a copy: better move it before.
@@ -151,7 +154,8 @@ class StepObjective:
         loss_form: LossForm = "auto",
         accumulate: int = 1,
         autocast: torch.dtype | None = None,
-        clip_norm: float | None = None,
+        clip_norm: float | Callable[[], object] | None = None,
+        base_lr: float | None = None,
         closure: bool | None = None,
         device: torch.device | str | None = None,
         extra_state: Iterable[Any] = (),
@@ -167,6 +171,7 @@ class StepObjective:
             accumulate=accumulate,
             autocast=autocast,
             clip_norm=clip_norm,
+            base_lr=base_lr,
             closure=closure,
             device=device,
             snapshot_on_host=snapshot_on_host,

@@ -14,17 +14,18 @@ from torch.optim import RMSprop
 from optuna_lrss.torch._settings import is_number
 
 
-def learning_rate_ratios(optimizer: Optimizer) -> list[float]:
-    """Learning rate of each param group relative to the first group's.
+def learning_rate_ratios(optimizer: Optimizer, base_lr: float | None = None) -> list[float]:
+    """Learning rate of each param group relative to a base, by default the first group's.
 
     Where an attached scheduler holds the rates at 0, as at the start of a warm-up, the rates that
     it starts from (``initial_lr``) count.
 
     Args:
         optimizer: An optimizer.
+        base_lr: The learning rate that the groups' are multiples of; ``None`` for the first's.
 
     Returns:
-        One ratio per group; the first is 1.
+        One ratio per group; the first is 1 without ``base_lr``.
 
     Raises:
         ValueError: If a group has no learning rate, or the first group's is not above 0.
@@ -35,7 +36,8 @@ def learning_rate_ratios(optimizer: Optimizer) -> list[float]:
             f"the optimizer's param groups have the learning rates {rates}: the first must be "
             "above 0, since the others keep their ratio to it (for one group any lr > 0 will do)."
         )
-    return [rate / rates[0] for rate in rates]
+    base = rates[0] if base_lr is None else base_lr
+    return [rate / base for rate in rates]
 
 
 def own_learning_rate(optimizer: Optimizer) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,7 +34,8 @@ class StepOptions(TypedDict, total=False):
     loss_form: LossForm
     accumulate: int
     autocast: torch.dtype | None
-    clip_norm: float | None
+    clip_norm: float | Callable[[], object] | None
+    base_lr: float | None
     closure: bool | None
     device: torch.device | str | None
     extra_state: Iterable[Any]
@@ -56,7 +58,8 @@ class Settings:
     loss_form: LossForm = "auto"
     accumulate: int = 1
     autocast: torch.dtype | None = None
-    clip_norm: float | None = None
+    clip_norm: float | Callable[[], object] | None = None
+    base_lr: float | None = None
     closure: bool | None = None
     device: torch.device | str | None = None
     snapshot_on_host: bool = False
@@ -77,8 +80,15 @@ class Settings:
                 )
         if self.loss_form not in _LOSS_FORMS:
             raise ValueError(f"loss_form={self.loss_form!r} is unknown: use one of {_LOSS_FORMS}.")
-        if self.clip_norm is not None and not (is_number(self.clip_norm) and self.clip_norm > 0):
-            raise ValueError(f"clip_norm={self.clip_norm!r} must be a number above 0, or None.")
+        clip = self.clip_norm
+        if not (clip is None or callable(clip) or (is_number(clip) and clip > 0)):
+            raise ValueError(
+                f"clip_norm={clip!r} must be a number above 0, a function that clips, or None."
+            )
+        if self.base_lr is not None and not (
+            is_number(self.base_lr) and 0 < self.base_lr < math.inf
+        ):
+            raise ValueError(f"base_lr={self.base_lr!r} must be a number above 0, or None.")
         _require_device(self.device)
         if self.autocast is not None and not getattr(self.autocast, "is_floating_point", False):
             raise ValueError(

@@ -129,7 +129,7 @@ class ShortTrial:
         refuse_unusable(self._model, self._optimizer, others)
         self._objects: list[Any] = [self._model, self._optimizer, *others]
         loss = BatchLoss(pieces.loss_fn, settings.loss_form)
-        self.ratios = learning_rate_ratios(self._optimizer)
+        self.ratios = learning_rate_ratios(self._optimizer, settings.base_lr)
         self._start = Snapshot(self._objects, on_host=settings.snapshot_on_host)
         self._parameters = _unique_parameters(self._objects)
         self._device = _device_of(settings.device, self._parameters)
@@ -215,7 +215,8 @@ class ShortTrial:
         """Trains from the start at one learning rate.
 
         Args:
-            lr: Learning rate of the optimizer's first param group; the others keep their ratio.
+            lr: Learning rate of the optimizer's first param group, or what ``base_lr`` stands
+                for; the groups keep their ratio to it.
             repeat: Which repeat: each has batches and random numbers of its own, the same at
                 every learning rate.
             report: Called with (step, validation loss) at the snapshots and at the end. What it

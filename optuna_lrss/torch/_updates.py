@@ -142,9 +142,11 @@ class Updates:
         return total
 
     def _clip(self) -> None:
-        if self._settings.clip_norm is not None:
-            parameters = optimized_parameters(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(parameters, self._settings.clip_norm)
+        clip = self._settings.clip_norm
+        if callable(clip):
+            clip()
+        elif clip is not None:
+            torch.nn.utils.clip_grad_norm_(optimized_parameters(self.optimizer), clip)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self._settings.autocast is None:

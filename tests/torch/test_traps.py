@@ -335,6 +335,33 @@ def test_ratios_of_a_warm_up_are_those_of_the_initial_rates() -> None:
     assert objective_for(pieces)(trial_at(0.1)) == expected
 
 
+def test_groups_keep_their_ratio_to_the_base_that_is_named() -> None:
+    def two_groups(model: nn.Module) -> torch.optim.Optimizer:
+        first, *rest = model.parameters()
+        return torch.optim.SGD([{"params": [first], "lr": 0.01}, {"params": rest, "lr": 0.1}])
+
+    pieces = make_pieces(optimizer=two_groups)
+    of_the_first = objective_for(pieces)(trial_at(0.01))
+    assert objective_for(pieces, base_lr=0.1)(trial_at(0.1)) == of_the_first
+    assert objective_for(pieces, base_lr=0.1)(trial_at(0.01)) != of_the_first
+
+
+def test_a_function_clips_in_the_place_of_the_norm() -> None:
+    pieces = make_pieces()
+    parameters = list(pieces.model.parameters())
+
+    def by_norm() -> object:
+        return nn.utils.clip_grad_norm_(parameters, 0.1)
+
+    def by_value() -> object:
+        return nn.utils.clip_grad_value_(parameters, 1e-3)
+
+    at_norm = objective_for(pieces, clip_norm=0.1)(trial_at(0.1))
+    assert objective_for(pieces, clip_norm=by_norm)(trial_at(0.1)) == at_norm
+    at_value = objective_for(pieces, clip_norm=by_value)(trial_at(0.1))
+    assert at_value not in (at_norm, objective_for(pieces)(trial_at(0.1)))
+
+
 def test_a_first_group_without_a_learning_rate_is_refused() -> None:
     pieces = make_pieces(optimizer=lambda m: torch.optim.SGD(m.parameters(), lr=0.0))
     with pytest.raises(ValueError, match=r"learning rates \[0.0\]: the first must be above 0"):
@@ -637,6 +664,8 @@ def test_short_loader_starts_over() -> None:
         ({"high": math.inf}, "high=inf"),
         ({"clip_norm": 0.0}, "clip_norm=0.0"),
         ({"clip_norm": math.nan}, "clip_norm=nan"),
+        ({"base_lr": 0.0}, "base_lr=0.0"),
+        ({"base_lr": math.inf}, "base_lr=inf"),
         ({"autocast": torch.int8}, "autocast=torch.int8"),
         ({"loss_form": "both"}, "loss_form='both'"),
         ({"seed": -1}, "seed=-1"),

@@ -1,0 +1,33 @@
+"""Learning-Rate Step Pruner: the example of the README."""
+
+from __future__ import annotations
+
+import optuna
+import optunahub
+import torch
+
+from optuna_lrss import LRStepSampler
+from optuna_lrss import analyze
+from optuna_lrss.torch import StepObjective
+
+
+torch.manual_seed(0)
+inputs = torch.randn(1000, 16)
+targets = inputs[:, :4].sum(dim=1, keepdim=True)  # stands in for your data
+batches = list(zip(inputs.split(40), targets.split(40), strict=True))
+model = torch.nn.Sequential(torch.nn.Linear(16, 64), torch.nn.ReLU(), torch.nn.Linear(64, 1))
+optimizer = torch.optim.Adam(model.parameters())
+objective = StepObjective(
+    model,
+    optimizer,
+    torch.nn.functional.mse_loss,
+    batches[:20],
+    batches[20:],
+    steps=40,
+    snapshots=(5, 10, 20),
+)
+
+pruner = optunahub.load_module(package="pruners/lr_step").LRStepPruner()
+study = optuna.create_study(sampler=LRStepSampler(), pruner=pruner)
+study.optimize(objective)  # stops by itself
+print(analyze(study))
