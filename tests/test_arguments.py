@@ -156,7 +156,6 @@ SPOILED |= {
     for value in CORRUPT
     if value != {"a": 1}  # steps may be left out
 }
-}
 SPOILED |= {f"lrss:claim {v!r}": ("lrss:claim", _claim(v)) for v in CLAIMS}
 
 
