@@ -190,7 +190,7 @@ def noise_of_the_past(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Known, "noise", without_extra)
 
 
-class SmallCrew(Fleet):
+class TellTogether(Fleet):
     """Several that tell at once, near the end of searches where that matters."""
 
     @initialize(
@@ -202,13 +202,22 @@ class SmallCrew(Fleet):
         self.set_up(search, left, n, mortal=False)
 
 
+class NoiseMatters(Fleet):
+    """One that ends a search where its twentieth trial changes the noise."""
+
+    @initialize(left=st.integers(0, 3))
+    def begin(self, left: int) -> None:
+        self.set_up(("plain", 4), left, 1, mortal=False)
+        self.alone = self.workers[0]
+
+
 @pytest.mark.parametrize(
     ("undo", "fleet"),
     [
-        (without_announcing, SmallCrew),
+        (without_announcing, TellTogether),
         (best_of_the_past, Fleet),
         (deaf_to_neighbours, Fleet),
-        (noise_of_the_past, Fleet),
+        (noise_of_the_past, NoiseMatters),
     ],
 )
 def test_a_defect_of_old_is_found(
