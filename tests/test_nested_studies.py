@@ -18,8 +18,10 @@ from optuna.trial import TrialState
 
 from optuna_lrss import LRStepSampler
 from optuna_lrss import analyze
+from optuna_lrss import configurations
 from optuna_lrss._study.claims import Lifetime
 from optuna_lrss._study.claims import Pending
+from optuna_lrss._study.history import StudyHistory
 from tests.studies import PLAIN
 from tests.studies import new_study
 from tests.studies import objective_of
@@ -248,3 +250,18 @@ def test_the_storage_is_asked_for_nothing_twice(
     assert own["get_study_user_attrs"] <= 2
     assert own["set_study_user_attr"] == 1
     assert own["set_trial_user_attr"] == 0
+
+
+def test_a_table_reads_the_study_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = new_study(LRStepSampler(seed=0, max_configurations=3))
+    study.optimize(_two_others, n_trials=100)
+    read: list[StudyHistory] = []
+    refresh = StudyHistory.refresh
+
+    def counted(self: StudyHistory, study: optuna.Study) -> StudyHistory:
+        read.append(self)
+        return refresh(self, study)
+
+    monkeypatch.setattr(StudyHistory, "refresh", counted)
+    assert len(configurations(study)) == 3
+    assert len(read) == 1
