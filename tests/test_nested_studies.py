@@ -5,8 +5,10 @@ from __future__ import annotations
 import collections
 import time
 import warnings
+from collections.abc import Callable
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 
 import optuna
 import pytest
@@ -16,8 +18,10 @@ from optuna.trial import TrialState
 
 from optuna_lrss import LRStepSampler
 from optuna_lrss import analyze
+from optuna_lrss import configurations
 from optuna_lrss._study.claims import Lifetime
 from optuna_lrss._study.claims import Pending
+from optuna_lrss._study.history import StudyHistory
 from tests.studies import PLAIN
 from tests.studies import new_study
 from tests.studies import objective_of
@@ -139,7 +143,8 @@ def test_the_base_sampler_sees_what_others_have_open_as_running() -> None:
     mine = LRStepSampler(seed=0)._workers.of(study)
 
     def seen() -> list[dict[str, object]]:
-        inner = mine._updated(mine.look())._study.trials
+        mine._update(mine.look())
+        inner = mine.configurations._study.trials
         return [t.params for t in inner if t.state == TrialState.RUNNING]
 
     assert seen() == []
@@ -184,3 +189,79 @@ def test_a_trial_is_not_taken_for_dead_when_the_clocks_change(
     lifetime = Lifetime(grace_period=1800.0, longest=1.0)
     pending = Pending(0, -1.0, (), 0, started, True)
     assert bool(lifetime.alive([pending], now)) == alive
+
+
+# --- What it costs ----------------------------------------------------------------------------
+
+
+def _accesses(
+    sampler: optuna.samplers.BaseSampler, objective: Callable[[optuna.Trial], float], path: str
+) -> collections.Counter[str]:
+    """How often 12 trials ask an SQLite storage for something."""
+    storage = optuna.storages.RDBStorage(path)
+    study = new_study(sampler, storage=storage)
+    counts: collections.Counter[str] = collections.Counter()
+
+    def counted(name: str) -> Callable[..., object]:
+        access = getattr(study._storage, name)
+
+        def method(*args: object, **kwargs: object) -> object:
+            counts[name] += 1
+            return access(*args, **kwargs)
+
+        return method
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ACCESSES:
+            patch.setattr(study._storage, name, counted(name))
+        study.optimize(objective, n_trials=12)
+    storage.engine.dispose()
+    return counts
+
+
+ACCESSES = (
+    "get_all_trials",
+    "get_trial",
+    "get_trial_system_attrs",
+    "get_study_user_attrs",
+    "set_study_user_attr",
+    "set_trial_system_attr",
+    "set_trial_user_attr",
+)
+#: A trial chooses, holds its choice against the others', and asks whether the search ends; the
+#: first trials are also asked whether they suggest a learning rate at all, and a configuration
+#: is opened with three more: for a plan, for others that open one, and for what is to be told.
+READINGS = 3
+
+
+@pytest.mark.parametrize(
+    ("objective", "n_opened"), [(objective_of(), 0), (_two_others, 1)], ids=["lr", "nested"]
+)
+def test_the_storage_is_asked_for_nothing_twice(
+    objective: Callable[[optuna.Trial], float], n_opened: int, tmp_path: Path
+) -> None:
+    bare = _accesses(RandomSampler(seed=0), objective, f"sqlite:///{tmp_path}/bare.db")
+    ours = _accesses(LRStepSampler(seed=0), objective, f"sqlite:///{tmp_path}/ours.db")
+    own = {name: ours[name] - bare[name] for name in ACCESSES}
+    plans = 11 if n_opened else 0  # each nested trial looks for a configuration first
+    assert own["get_all_trials"] <= READINGS * 12 + 3 + plans + 3 * n_opened
+    assert own["get_trial"] == own["get_trial_system_attrs"] == 0
+    assert own["set_trial_system_attr"] == 12 + n_opened  # one claim each; an announcement
+    assert own["get_study_user_attrs"] <= 2
+    assert own["set_study_user_attr"] == 1
+    assert own["set_trial_user_attr"] == 0
+
+
+def test_a_table_reads_the_study_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = new_study(LRStepSampler(seed=0, max_configurations=3))
+    study.optimize(_two_others, n_trials=100)
+    read: list[StudyHistory] = []
+    refresh = StudyHistory.refresh
+
+    def counted(self: StudyHistory, study: optuna.Study) -> StudyHistory:
+        read.append(self)
+        return refresh(self, study)
+
+    monkeypatch.setattr(StudyHistory, "refresh", counted)
+    assert len(configurations(study)) == 3
+    assert len(read) == 1

@@ -28,6 +28,7 @@ from optuna_lrss._study.attributes import number_in
 from optuna_lrss._study.curve_search import CurveSearch
 from optuna_lrss._study.curves import Observations
 from optuna_lrss._study.curves import at_step
+from optuna_lrss._study.curves import best_of
 from optuna_lrss._study.curves import ranked
 from optuna_lrss._study.history import StudyHistory
 from optuna_lrss._study.keys import GUESS
@@ -89,7 +90,45 @@ def analyze(
     """
     require_arguments(study, param_name, step, baseline, steps, momentum, tolerance)
     history = _history(study, param_name)
-    observations = _select(history, configuration)
+    return analysis_of(
+        study,
+        history,
+        _select(history, configuration),
+        step=step,
+        baseline=baseline,
+        steps=steps,
+        momentum=momentum,
+        normalize=normalize,
+        tolerance=tolerance,
+    )
+
+
+def analysis_of(
+    study: Study,
+    history: StudyHistory,
+    observations: Observations,
+    *,
+    step: int | None = None,
+    baseline: float | None = None,
+    steps: int | None = None,
+    momentum: float | None = None,
+    normalize: bool = True,
+    tolerance: float | None = None,
+) -> LRAnalysis:
+    """As :func:`analyze`, of a study that was read already.
+
+    Args:
+        study: The study.
+        history: Its finished trials.
+        observations: The trials of the wanted configuration.
+        step: See :func:`analyze`, as for all that follow.
+        baseline: The same.
+        steps: The same.
+        momentum: The same.
+        normalize: The same.
+        tolerance: The same.
+    """
+    param_name = history.param_name
     distribution = observations.items[-1].distributions[param_name]
     stored = study.user_attrs
     given = None if baseline is None else float(baseline)
@@ -205,16 +244,14 @@ def _search(
     arguments = Arguments(history.param_name) if stored is None else stored
     if tolerance is not None:
         arguments = replace(arguments, options=replace(arguments.options, tolerance=tolerance))
-    curves = history.curves
-    is_best = observations.configuration == ranked(curves.values())[0].configuration
+    best = None if arguments.max_configurations is None else best_of(history.curves.values())
+    is_best = best is not None and best.configuration == observations.configuration
     return search_over(
         arguments,
         Moment.of_finished(history, baseline_of(study)),
         observations,
         observations.items[-1].range_of(history.param_name),
-        full=stored is None
-        or tolerance is not None
-        or (is_best and arguments.max_configurations is not None),
+        full=stored is None or tolerance is not None or is_best,
         given=baseline,
     )
 

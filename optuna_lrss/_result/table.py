@@ -12,7 +12,7 @@ from typing import overload
 from optuna.study import StudyDirection
 
 from optuna_lrss._method.points import NoWindowError
-from optuna_lrss._result.analysis import analyze
+from optuna_lrss._result.analysis import analysis_of
 from optuna_lrss._result.data import PICKS
 from optuna_lrss._study.curves import best_of
 from optuna_lrss._study.history import StudyHistory
@@ -136,16 +136,18 @@ def configurations(study: Study, *, param_name: str = "lr") -> ConfigurationTabl
             f"study={study.study_name!r} has {len(study.directions)} objectives; a curve has one "
             "loss. List a study that minimises the validation loss alone."
         )
-    curves = StudyHistory(param_name).refresh(study).curves
+    history = StudyHistory(param_name).refresh(study)  # once, for all of them
+    curves = history.curves
     best = best_of(curves.values())
+    baseline = baseline_of(study)
     sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
     rows = []
     for curve in curves.values():
         params = curve.params(param_name)
-        loss = Known(curve, baseline_of(study)).value().loss
+        loss = Known(curve, baseline).value().loss
         window, picks, problem = None, {}, None
         try:
-            result = analyze(study, param_name=param_name, configuration=params)
+            result = analysis_of(study, history, curve)
         except NoWindowError as error:
             problem = str(error)
         else:

@@ -37,6 +37,7 @@ class StudyHistory:
     def __init__(self, param_name: str) -> None:
         self.param_name = param_name
         self.curves: dict[Configuration, Observations] = {}
+        self.unfinished: dict[int, FrozenTrial] = {}  # by their numbers
         self.pending: list[Pending] = []
         self.told: list[Observation] = []  # of trials under way whose result is announced
         self.n_finished = 0
@@ -66,6 +67,7 @@ class StudyHistory:
             if trial.state.is_finished():
                 self._ingest(trial)
         unfinished = [t for t in fresh if not t.state.is_finished()]
+        self.unfinished = {t.number: t for t in unfinished}
         self.pending = [p for t in unfinished if (p := pending_of(t, self.param_name))]
         announced = (told_of(t, self.param_name, direction) for t in unfinished)
         self.told = [o for o in announced if o is not None]

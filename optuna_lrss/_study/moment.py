@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from dataclasses import replace
 from datetime import datetime
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 from optuna_lrss._study.claims import Contest
 from optuna_lrss._study.claims import Lifetime
@@ -18,6 +19,10 @@ from optuna_lrss._study.curves import best_of
 from optuna_lrss._study.history import StudyHistory
 from optuna_lrss._study.keys import Configuration
 from optuna_lrss._study.trials import Observation
+
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 
 @dataclass
@@ -46,6 +51,14 @@ class Moment:
     def foresee(self, told: Iterable[Observation]) -> Moment:
         """The moment when trials that are being told are in the storage."""
         return replace(self, history=self.history.foresee(told))
+
+    def as_read(self, trial: FrozenTrial) -> FrozenTrial:
+        """A trial under way as it was just read.
+
+        Optuna hands samplers trials that ask the storage for their attributes, once for each
+        access.
+        """
+        return self.history.unfinished.get(trial.number, trial)
 
     # --- Finished trials ----------------------------------------------------------------------
 

@@ -111,6 +111,10 @@ class Plans:
             self.own.add(trial.number)
         return self._plans[trial.number]
 
+    def get(self, trial: FrozenTrial) -> Plan | None:
+        """The plan that a trial has, if any."""
+        return self._plans.get(trial.number)
+
     def has(self, trial: FrozenTrial) -> bool:
         """Whether a trial has a plan."""
         return trial.number in self._plans

@@ -169,6 +169,7 @@ class Worker:
     def _choice(self, trial: FrozenTrial, distribution: FloatDistribution) -> Choice:
         """What to try next, beside what the other workers have under way."""
         moment = self.look(trial)
+        trial = moment.as_read(trial)
         plan = self.plans.of(moment, trial, self._arguments.param_name)
         key = plan.key(trial, self._arguments.param_name)
         curve = moment.curve_of(plan.leader, key)
@@ -180,6 +181,7 @@ class Worker:
 
     def _contest(self, trial: FrozenTrial, choice: Choice) -> Contest:
         moment = self.look(trial)
+        trial = moment.as_read(trial)
         name = self._arguments.param_name
         key = self.plans.of(moment, trial, name).key(trial, name)
         return moment.contest(choice.x, choice.leader, key)
@@ -222,22 +224,26 @@ class Worker:
             distribution: Its range.
         """
         with self._lock:
-            moment = self.look(trial)
-            plan = self.plans.of(moment, trial, name)
+            plan = self.plans.get(trial)
+            if plan is None:
+                moment = self.look(trial)
+                plan = self.plans.of(moment, moment.as_read(trial), name)
         if plan.leader != trial.number and plan.params is None:
             self.plans.await_value(trial, plan, name, self._read)
         if name in plan.known and _contains(distribution, plan.known[name]):
             return plan.known[name]
         with self._lock:
-            return self._updated(moment).ask(trial.number, name, distribution)
+            if not self.configurations.has_asked(trial.number):
+                self._update(self.look(trial))
+            return self.configurations.ask(trial.number, name, distribution)
 
     def _read(self, number: int) -> FrozenTrial:
         storage = self._storage
         trial_id = storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
         return storage.get_trial(trial_id)
 
-    def _updated(self, moment: Moment) -> Configurations:
-        """The base sampler's study of configurations, up to date."""
+    def _update(self, moment: Moment) -> None:
+        """Tells the base sampler's study of configurations what is new."""
         curves = moment.history.curves
         self.configurations.see_foreign((moment.leaders | moment.opened()) - self.plans.own)
         self.configurations.known = set(curves)
@@ -247,7 +253,6 @@ class Worker:
                 value = Known(curve, moment.baseline).value()
                 self.configurations.tell(curve, value)
         self.configurations.see_open(self._others_open(moment))
-        return self.configurations
 
     def _others_open(self, moment: Moment) -> dict[Configuration, Values]:
         """Configurations that other workers have opened and that are not resolved yet."""

@@ -13,6 +13,8 @@ from optuna.trial import TrialState
 
 from optuna_lrss import LRStepSampler
 from optuna_lrss._study.claims import CLAIM
+from optuna_lrss._study.curves import ranked
+from optuna_lrss._study.history import StudyHistory
 from tests.workers import fleet
 
 
@@ -54,6 +56,25 @@ def test_what_is_foreseen_comes_true(objective: Callable[..., float], seed: int)
     assert came_true == sampler.foreseen
     assert came_true[-1]
     assert not any(came_true[:-1])
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+@pytest.mark.parametrize("seed", [5, 11, 26])
+def test_the_best_configuration_is_judged_with_the_trial_that_is_told(
+    seed: int, rank: int
+) -> None:
+    sampler = Recording(seed=seed, max_configurations=4)
+    study = optuna.create_study(sampler=sampler)
+    study.set_user_attr("lrss:baseline", fleet.BASELINE)
+    study.optimize(lambda trial: fleet.nested(trial, 0.0), n_trials=150)
+    curves = ranked(StudyHistory("lr").refresh(study).curves.values())
+
+    # A later configuration, known within twice the tolerance, becomes the best one.
+    lowest = min(curves[rank].items, key=lambda o: o.loss)
+    study.enqueue_trial({**lowest.params, "lr": 0.93 * lowest.lr})
+    study.tell(study.ask(lowest.distributions), curves[0].lowest - 1e-3)
+    assert not sampler.foreseen[-1]
+    assert not Recording(seed=seed, max_configurations=4).is_resolved(study)
 
 
 def _resolved_study(direction: str) -> tuple[optuna.Study, float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from collections.abc import Sequence
 
 import pytest
 from hypothesis import HealthCheck
@@ -25,8 +24,6 @@ from optuna_lrss._study.curves import Observations
 from optuna_lrss._study.keys import configuration_of
 from optuna_lrss._study.known import Known
 from optuna_lrss._study.moment import Moment
-from optuna_lrss._study.resolve import Resolver
-from optuna_lrss._study.trials import Observation
 from tests.workers import interleaved as sim
 
 
@@ -157,22 +154,6 @@ def without_announcing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Claims, "tell", lambda self, trial, result, ends: True)
 
 
-def best_of_the_past(patch: pytest.MonkeyPatch) -> None:
-    """The best configuration is judged without the trial that is being told."""
-    judge, best = Resolver.is_study_resolved, Resolver.best
-
-    def judging(self: Resolver, moment: Moment, told: Sequence[Observation] = ()) -> bool:
-        self.__dict__["past"] = moment
-        return judge(self, moment, told)
-
-    def best_before(self: Resolver, moment: Moment) -> Observations | None:
-        found = best(self, self.__dict__.get("past", moment))
-        return None if found is None else moment.history.curves[found.configuration]
-
-    patch.setattr(Resolver, "is_study_resolved", judging)
-    patch.setattr(Resolver, "best", best_before)
-
-
 def deaf_to_neighbours(patch: pytest.MonkeyPatch) -> None:
     """What was found of a curve is kept when the curves before it have moved."""
     patch.setattr(Moment, "n_before", lambda self, curve: 0)
@@ -190,7 +171,7 @@ def noise_of_the_past(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Known, "noise", without_extra)
 
 
-class SmallCrew(Fleet):
+class TellTogether(Fleet):
     """Several that tell at once, near the end of searches where that matters."""
 
     @initialize(
@@ -202,13 +183,21 @@ class SmallCrew(Fleet):
         self.set_up(search, left, n, mortal=False)
 
 
+class NoiseMatters(Fleet):
+    """One that ends a search where its twentieth trial changes the noise."""
+
+    @initialize(left=st.integers(0, 3))
+    def begin(self, left: int) -> None:
+        self.set_up(("plain", 4), left, 1, mortal=False)
+        self.alone = self.workers[0]
+
+
 @pytest.mark.parametrize(
     ("undo", "fleet"),
     [
-        (without_announcing, SmallCrew),
-        (best_of_the_past, Fleet),
+        (without_announcing, TellTogether),
         (deaf_to_neighbours, Fleet),
-        (noise_of_the_past, Fleet),
+        (noise_of_the_past, NoiseMatters),
     ],
 )
 def test_a_defect_of_old_is_found(
