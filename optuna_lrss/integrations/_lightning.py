@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from optuna_lrss._result.analysis import LRAnalysis
+from optuna_lrss._result.lr_analysis import LRAnalysis
 from optuna_lrss.integrations._preserve import preserved
 from optuna_lrss.integrations._search import Batches
 from optuna_lrss.integrations._search import SearchOptions
@@ -245,6 +245,7 @@ def search(
         autocast=_autocast(trainer),
         clip_norm=_clipping(trainer, module, optimizer),
         base_lr=base_lr,
+        check_state=False,  # everything that the trainer refers to is put back here
         **options,
     )
 

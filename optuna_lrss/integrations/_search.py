@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from optuna_lrss._result.analysis import LRAnalysis
+from optuna_lrss._result.lr_analysis import LRAnalysis
 from optuna_lrss.torch._optimizers import set_learning_rate
 
 

@@ -8,7 +8,7 @@ import warnings
 from typing import TYPE_CHECKING
 from typing import Any
 
-from optuna_lrss._result.analysis import LRAnalysis
+from optuna_lrss._result.lr_analysis import LRAnalysis
 from optuna_lrss.integrations._lightning import ManualOptimizationError
 from optuna_lrss.integrations._lightning import base_lr
 from optuna_lrss.integrations._lightning import is_datamodule

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch import nn
 from torch.optim import Optimizer
 
-from optuna_lrss._result.analysis import LRAnalysis
+from optuna_lrss._result.lr_analysis import LRAnalysis
 from optuna_lrss.integrations._preserve import preserved
 from optuna_lrss.integrations._search import Batches
 from optuna_lrss.integrations._search import SearchOptions
@@ -205,6 +205,7 @@ def _search(
         autocast=autocast_of(trainer.accelerator.mixed_precision),
         clip_norm=_clipping(trainer, model),
         base_lr=base_lr,
+        check_state=False,  # everything that the trainer refers to is put back here
         **chosen,
     )
 

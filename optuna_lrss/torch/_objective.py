@@ -128,6 +128,8 @@ class StepObjective:
             the device's.
         seed: Seed of batch order, dropout and other random numbers. The same seed gives the same
             trials, here and in another process. A generator that a loader carries goes before it.
+        check_state: Whether the first trial looks for state that no reset reaches, which costs two
+            further steps; of no use where the caller puts everything back.
         progress: Show the steps as they go, if standard error is a terminal.
 
     Raises:
@@ -161,6 +163,7 @@ class StepObjective:
         extra_state: Iterable[Any] = (),
         snapshot_on_host: bool = False,
         seed: int = 0,
+        check_state: bool = True,
         progress: bool = True,
     ) -> None:
         settings = Settings(
@@ -176,6 +179,7 @@ class StepObjective:
             device=device,
             snapshot_on_host=snapshot_on_host,
             seed=seed,
+            check_state=check_state,
             progress=progress,
         )
         space = SearchSpace(param_name, low, high)

@@ -41,6 +41,7 @@ class StepOptions(TypedDict, total=False):
     extra_state: Iterable[Any]
     snapshot_on_host: bool
     seed: int
+    check_state: bool
     progress: bool
 
 
@@ -64,6 +65,7 @@ class Settings:
     device: torch.device | str | None = None
     snapshot_on_host: bool = False
     seed: int = 0
+    check_state: bool = True
     progress: bool = True
 
     def __post_init__(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from typing import NamedTuple
@@ -14,6 +15,7 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 from torch import nn
+from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader
 from torch.utils.data import TensorDataset
 
@@ -188,6 +190,8 @@ def test_a_short_trial_is_a_training_at_a_constant_learning_rate(
     module, trainer = cls(lr), make(**options)
     untrained = trainer.validate(module, data.validation, verbose=False)[0]["val_loss"]
     trainer.fit(module, *data)
+    # Statistics are measured on the trial's batches; without normalisation this does nothing.
+    update_bn([x for x, _ in islice(data.train, 20)], module.network)
     trained = trainer.validate(module, data.validation, verbose=False)[0]["val_loss"]
     assert trainer.global_step == 20
     assert trial == pytest.approx(trained, rel=1e-3 if "precision" in options else 1e-6)
