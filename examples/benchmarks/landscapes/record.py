@@ -1,9 +1,9 @@
 """The file of a cell: what is kept of 33 learning rates of one training.
 
-One compressed npz per cell, `data/<cell>.npz`. A cell is task x model x optimizer x batch size; its
-trainings differ in the learning rate, the schedule, the length and the seed alone. Below, `S` is
-the number of seeds, `R` of learning rates (33), `N` of training lengths (1 or 2, ascending) and `K`
-of schedules (4).
+One compressed npz per cell, `data/<cell>.npz`. A cell is task x model x optimizer x batch size;
+its trainings differ in the learning rate, the schedule, the length and the seed alone. Below, `S`
+is the number of seeds, `R` of learning rates (33), `N` of training lengths (1 or 2, ascending) and
+`K` of schedules (4).
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Record:
     ranges: dict[tuple[str, int], tuple[Array, Array]] = field(default_factory=dict)
 
 
-_PRECISION = {
+_PRECISION: dict[str, type[np.floating[Any]]] = {
     "lr": np.float64,
     "train_loss": np.float16,
     "final_metric": np.float32,
