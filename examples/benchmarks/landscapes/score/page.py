@@ -1,0 +1,221 @@
+"""The score's sections of docs/results/landscapes.md and the table of README.md."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from report import table
+
+from examples.benchmarks.landscapes.record import SCHEDULES
+from examples.benchmarks.landscapes.score.cell import GROUPS
+from examples.benchmarks.landscapes.score.cell import SEARCH_TRIALS
+from examples.benchmarks.landscapes.score.price import OFFSETS
+from examples.benchmarks.landscapes.score.summary import FULL_GRID
+from examples.benchmarks.landscapes.score.summary import OURS
+
+
+#: Rules of the README's table, in the order of their mean there; the page has all of them.
+README_RULES = (
+    OURS,
+    "method 1, log-midpoint",
+    "method 2, half-loss",
+    "method 3, steepest",
+    "lowest short loss (argmin)",
+    "fastai valley",
+    "fastai slide",
+    "fastai minimum/10",
+    "fastai steep",
+    "Lightning",
+    "Lightning, corrected",
+    "pytorch-lr-finder",
+    "optimizer's default",
+    "constant fitted on the other tasks",
+    FULL_GRID,
+)
+
+
+def put(path: Path, marker: str, text: str) -> None:
+    """Replaces what stands between `<!-- marker -->` and `<!-- /marker -->` in a file.
+
+    Raises:
+        ValueError: The file has no such markers.
+    """
+    page = path.read_text(encoding="utf-8")
+    found = re.compile(f"(<!-- {marker} -->\n).*?(<!-- /{marker} -->)", re.DOTALL)
+    if not found.search(page):
+        raise ValueError(f"{path} has no <!-- {marker} --> ... <!-- /{marker} -->: add them.")
+    path.write_text(
+        found.sub(lambda m: m[1] + text.rstrip() + "\n" + m[2], page), encoding="utf-8"
+    )
+
+
+def readme_table(figures: dict[str, Any]) -> str:
+    """One row for each rule, best first."""
+    score = figures["score"]
+    overall = score["all"]["rules"]
+    rows = [
+        (
+            name,
+            _mean(overall[name]),
+            *(f"{score[s]['rules'][name]['mean']:.1f}" for s in ("constant", "cosine")),
+            f"{overall[name]['p90']:.1f}",
+            _percent(overall[name]["over_5"]),
+            _steps(overall[name]["steps"]),
+        )
+        for name in _by_mean(overall)
+        if name in README_RULES
+    ]
+    header = ("rule", "points lost, mean", "constant", "cosine", "90th pct", "over 5", "steps")
+    return table(header, rows)
+
+
+def score_section(figures: dict[str, Any]) -> str:
+    """The tables of all rules: overall, by schedule, by optimizer, fine-tuning, pairs."""
+    score = figures["score"]
+    everything = score["all"]
+    tuned = score.get("fine-tuning")
+    parts = [
+        f"{everything['trainings']} trainings ({everything['cells']} cells of "
+        f"{everything['tasks']} tasks, at one or two lengths with four schedules), every seed's "
+        "pick by itself; every task counts the same. "
+        "Written by `python -m examples.benchmarks.landscapes score`.",
+        rules_table(everything["rules"]),
+        f"*points lost*: of final test accuracy or R2 against the best learning rate of the grid, "
+        "both as the mean over seeds; for a task with a loss alone, quarters of a percent of what "
+        "there is to gain (from the untrained model to the best), since 20 % of that is called a "
+        "failure as 5 points are. A divergence, and a rule without an answer, ends where no "
+        "training would. *within 1 %*: of the best metric. *decades*: from the middle of the "
+        "learning rates that lose less than half a point, median, signed / absolute. *steps*: "
+        f"optimizer steps that the rule looks at; a search counts as {SEARCH_TRIALS} short trials "
+        "(the median of [Refinement](refinement.md)). "
+        "Brackets: 95 % intervals by resampling tasks. The row of a full grid chosen on "
+        "validation data says what cannot be told apart: the best of a grid is the best of many "
+        "noisy means.",
+        "### Against `recommended`",
+        against_table(everything["rules"]),
+        "### By schedule",
+        group_table(score, SCHEDULES),
+        "### By optimizer",
+        group_table(score, GROUPS),
+        "### By length and data",
+        group_table(score, ("short", "long", "real data", "generated data")),
+    ]
+    if tuned is not None:
+        parts += [
+            "### Fine-tuning",
+            f"{tuned['trainings']} trainings of {tuned['cells']} cells and {tuned['tasks']} "
+            "tasks, in none of the tables above.",
+            rules_table(tuned["rules"]),
+        ]
+    return "\n\n".join(parts)
+
+
+def rules_table(rules: dict[str, Any]) -> str:
+    """Every column, best mean first."""
+    header = (
+        "rule", "points lost, mean", "90th pct", "worst", "over 1", "over 5", "within 1 %",
+        "decades", "no answer", "steps",
+    )  # fmt: skip
+    rows = [
+        (
+            name,
+            _mean(r),
+            f"{r['p90']:.1f}",
+            f"{r['worst']:.0f}",
+            _percent(r["over_1"]),
+            _percent(r["over_5"]),
+            _percent(r["reliable"]),
+            "" if r["decades"] is None else f"{r['decades']:+.2f} / {r['absolute_decades']:.2f}",
+            _percent(r["unanswered"]) if r["unanswered"] else "",
+            _steps(r["steps"]),
+        )
+        for name, r in ((n, rules[n]) for n in _by_mean(rules))
+    ]
+    return table(header, rows)
+
+
+def against_table(rules: dict[str, Any]) -> str:
+    """Paired differences from `recommended`."""
+    rows = [
+        (
+            name,
+            f"{rules[name]['minus_ours']:+.2f}",
+            _interval(rules[name]["minus_ours_interval"], "+.2f"),
+        )
+        for name in _by_mean(rules)
+        if "minus_ours" in rules[name]
+    ]
+    return table(("rule", "points lost minus `recommended`'s", "95 % over tasks"), rows)
+
+
+def group_table(score: dict[str, Any], names: Sequence[str]) -> str:
+    """Mean and share over five points of every rule in some groups of trainings."""
+    known = [n for n in names if n in score]
+    header = ["rule", *(f"{n} ({score[n]['tasks']} tasks)" for n in known)]
+    rows = [
+        (rule, *(_short(score[n]["rules"][rule]) for n in known))
+        for rule in _by_mean(score["all"]["rules"])
+    ]
+    return table(header, rows) + "\n\n*points lost, mean [95 %]; share over 5 points*"
+
+
+def price_section(figures: dict[str, Any]) -> str:
+    """What being off costs, and what moves the best."""
+    price = figures["price"]
+    header = ["trainings", *(f"{o:+g}" for o in OFFSETS)]
+    rows = [
+        (name, *(_offset(p["offsets"][f"{o:+g}"]) for o in OFFSETS))
+        for name, p in price["offsets"].items()
+    ]
+    moves = [
+        (name, f"{m['mean']:+.2f}", _interval(m["interval"], "+.2f"), f"{m['spread']:.2f}",
+         m["tasks"], m["pairs"])
+        for name, m in price["moves"].items()
+    ]  # fmt: skip
+    return "\n\n".join(
+        [
+            "Points lost by a learning rate that many decades off the best (the middle of those "
+            "that lose less than half a point): mean [95 % over tasks]; share over 5 points.",
+            table(header, rows),
+            "### What moves the best learning rate",
+            "Decades per factor of ten in the length of the training, the batch size and the "
+            "width of the model, between trainings alike in all else; and the distance from the "
+            "best constant rate to the best peak of a schedule of the same training. *spread*: "
+            "standard deviation between tasks.",
+            table(("what", "decades", "95 % over tasks", "spread", "tasks", "pairs"), moves),
+        ]
+    )
+
+
+def _by_mean(rules: dict[str, Any]) -> list[str]:
+    return sorted(rules, key=lambda n: float(rules[n]["mean"]))
+
+
+def _mean(figures: dict[str, Any]) -> str:
+    return f"{figures['mean']:.2f} {_interval(figures['mean_interval'], '.1f')}".rstrip()
+
+
+def _short(figures: dict[str, Any]) -> str:
+    interval = _interval(figures["mean_interval"], ".1f")
+    return f"{figures['mean']:.1f} {interval}; {_percent(figures['over_5'])}"
+
+
+def _offset(figures: dict[str, Any]) -> str:
+    interval = _interval(figures["interval"], ".1f")
+    return f"{figures['mean']:.1f} {interval}; {_percent(figures['over_5'])}"
+
+
+def _interval(ends: Sequence[float | None], form: str) -> str:
+    low, high = ends
+    return "" if low is None or high is None else f"[{low:{form}}, {high:{form}}]"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _steps(steps: float) -> str:
+    return f"{steps:,.0f}"

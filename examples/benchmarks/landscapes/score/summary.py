@@ -1,0 +1,110 @@
+"""The figures of the score: for every group of trainings and every rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from examples.benchmarks.landscapes.record import SCHEDULES
+from examples.benchmarks.landscapes.record import Array
+from examples.benchmarks.landscapes.score.cell import GROUPS
+from examples.benchmarks.landscapes.score.landscape import Landscape
+from examples.benchmarks.landscapes.score.replay import Replay
+from examples.benchmarks.landscapes.score.replay import Score
+from examples.benchmarks.landscapes.score.weighing import Tasks
+
+
+#: The rule that the others are held against.
+OURS = "recommended"
+#: Points lost at which a pick has cost something, and at which it has failed.
+COSTLY, FAILED = 1.0, 5.0
+FULL_GRID = "full grid, chosen on validation data"
+
+Wanted = Callable[[Landscape], bool]
+
+
+def groups() -> dict[str, Wanted]:
+    """Named groups of trainings. Fine-tuning counts in its own group only."""
+
+    def plain(wanted: Wanted) -> Wanted:
+        return lambda t: not t.finetune and wanted(t)
+
+    named: dict[str, Wanted] = {"all": plain(lambda _: True)}
+    named |= {s: plain(lambda t, s=s: t.schedule == s) for s in SCHEDULES}  # type: ignore[misc]
+    named |= {g: plain(lambda t, g=g: t.group == g) for g in GROUPS}  # type: ignore[misc]
+    named["short"] = plain(lambda t: t.length == 0)
+    named["long"] = plain(lambda t: t.length > 0)
+    named["real data"] = plain(lambda t: t.real)
+    named["generated data"] = plain(lambda t: not t.real)
+    named["fine-tuning"] = lambda t: t.finetune
+    return named
+
+
+def with_full_grid(replay: Replay) -> Replay:
+    """Adds what a grid of full trainings gets whose best is chosen on validation data."""
+    trainings = replay.trainings
+    lost = np.array([t.chosen for t in trainings])
+    full = Score(
+        FULL_GRID,
+        lost=lost,
+        decades=np.full(lost.size, np.nan),
+        reliable=np.array([t.chosen <= t.one_percent for t in trainings], float),
+        cost=np.array([t.x.size * t.steps for t in trainings], float),
+    )
+    return Replay(trainings, {**replay.scores, FULL_GRID: full})
+
+
+def figures_of(replay: Replay) -> dict[str, Any]:
+    """By group of trainings: its tasks, cells, trainings, and the figures of each rule."""
+    out: dict[str, Any] = {}
+    for name, wanted in groups().items():
+        part = replay.where(wanted)
+        if not part.trainings:
+            continue
+        tasks = part.tasks
+        out[name] = {
+            "tasks": tasks.number,
+            "cells": len({t.cell for t in part.trainings}),
+            "trainings": len({(t.cell, t.length, t.schedule) for t in part.trainings}),
+            "rules": {
+                k: _figures(s, tasks, part.scores.get(OURS)) for k, s in part.scores.items()
+            },
+        }
+    return out
+
+
+def _figures(score: Score, tasks: Tasks, ours: Score | None) -> dict[str, Any]:
+    lost = score.lost
+    failed = (lost > FAILED).astype(float)
+    answered = np.isfinite(score.decades)
+    figures: dict[str, Any] = {
+        "mean": tasks.mean(lost),
+        "mean_interval": tasks.interval(lost),
+        "p90": tasks.quantile(lost, 0.9),
+        "worst": float(lost.max()),
+        "over_1": tasks.mean((lost > COSTLY).astype(float)),
+        "over_5": tasks.mean(failed),
+        "over_5_interval": tasks.interval(failed),
+        "reliable": tasks.mean(score.reliable),
+        "decades": _median(score.decades[answered]),
+        "absolute_decades": _median(np.abs(score.decades[answered])),
+        "unanswered": 0.0 if score.name == FULL_GRID else tasks.mean((~answered).astype(float)),
+        "steps": float(np.mean(score.cost)),
+    }
+    if ours is not None and score is not ours:
+        figures["minus_ours"] = tasks.mean(lost - ours.lost)
+        figures["minus_ours_interval"] = tasks.interval(lost - ours.lost)
+    return {k: _finite(v) for k, v in figures.items()}
+
+
+def _median(values: Array) -> float:
+    return float(np.median(values)) if values.size else float("nan")
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: an interval over one task, or a distance that there is not, is null."""
+    if isinstance(value, tuple):
+        return [_finite(v) for v in value]
+    return value if np.isfinite(value) else None
