@@ -8,6 +8,7 @@ import sys
 
 #: Module of each command; its `main` takes the arguments after the command's name.
 COMMANDS = {
+    "hpo-bench": "examples.benchmarks.landscapes.score.hpo_bench",
     "score": "examples.benchmarks.landscapes.score.command",
 }
 

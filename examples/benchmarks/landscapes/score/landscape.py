@@ -125,7 +125,7 @@ def _landscape(record: Record, length: int, schedule: int) -> Landscape:
         x=x,
         lost=lost,
         one_percent=one_percent,
-        best=_middle_of_best(x, lost),
+        best=middle_of_best(x, lost),
         chosen=float(lost[int(np.argmax(on_validation))]),
         scale=scale,
         top=top,
@@ -149,7 +149,7 @@ def _seed_mean(value: Array, floor: float) -> Array:
     )
 
 
-def _middle_of_best(x: Array, lost: Array) -> float:
+def middle_of_best(x: Array, lost: Array) -> float:
     """The middle of the stretch around the lowest that loses less than half a point."""
     low = high = int(np.argmin(lost))
     while low > 0 and lost[low - 1] < _LEVEL:
