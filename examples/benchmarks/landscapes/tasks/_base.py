@@ -5,16 +5,18 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from examples.paper._data import MissingDataError
+from examples.paper._data import MissingDataError as MissingDataError
 from examples.paper._data import data_folder
 
 
@@ -25,7 +27,7 @@ IGNORED = -100
 #: Id that fills token rows up to their common length.
 PAD = 0
 
-Array = NDArray[np.float32] | NDArray[np.int64]
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -184,10 +186,13 @@ def split(
     return parts([(x[cut], y[cut]) for cut in cuts], n_classes=n_classes, vocab=vocab)
 
 
-def parts(pairs: list[tuple[Array, Array]], *, n_classes: int = 0, vocab: int = 0) -> Parts:
+def parts(pairs: Sequence[tuple[Array, Array]], *, n_classes: int = 0, vocab: int = 0) -> Parts:
     """Training, validation and test arrays as tensors."""
-    tensors = [torch.from_numpy(np.ascontiguousarray(array)) for pair in pairs for array in pair]
-    return Parts(*tensors, n_classes=n_classes, vocab=vocab)
+    (x_train, y_train), (x_val, y_val), (x_test, y_test) = (
+        (torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(np.ascontiguousarray(y)))
+        for x, y in pairs
+    )
+    return Parts(x_train, y_train, x_val, y_val, x_test, y_test, n_classes, vocab)
 
 
 def standardised(given: Parts, *, targets: bool = False) -> Parts:

@@ -25,7 +25,8 @@ def _temperatures(city: str) -> NDArray[np.float32]:
     )
     with file.open(encoding="utf-8", newline="") as lines:
         hours = np.array([float(row["temp"]) for row in csv.DictReader(lines)], np.float32)
-    return (hours - hours.mean()) / hours.std()
+    scaled: NDArray[np.float32] = (hours - hours.mean()) / hours.std()
+    return scaled
 
 
 def _forecast(series: NDArray[np.float32], behind: int, ahead: int) -> Parts:

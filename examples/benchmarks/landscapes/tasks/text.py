@@ -225,9 +225,11 @@ def _apart(sides: list[tuple[Tokens, Tokens]]) -> list[tuple[Tokens, Tokens]]:
     seen: set[bytes] = set()
     kept = []
     for x, y in sides:
-        new = [
-            i for i, row in enumerate(x) if not (row.tobytes() in seen or seen.add(row.tobytes()))
-        ]
+        new = []
+        for i, row in enumerate(x):
+            if row.tobytes() not in seen:
+                seen.add(row.tobytes())
+                new.append(i)
         kept.append((x[new], y[new]))
     return kept
 
