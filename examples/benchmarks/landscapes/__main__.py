@@ -10,6 +10,7 @@ import sys
 COMMANDS = {
     "hpo-bench": "examples.benchmarks.landscapes.score.hpo_bench",
     "score": "examples.benchmarks.landscapes.score.command",
+    "trained": "examples.benchmarks.landscapes.score.trained",
 }
 
 

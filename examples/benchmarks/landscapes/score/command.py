@@ -14,6 +14,7 @@ from report import RESULTS
 from examples.benchmarks.landscapes.record import DATA
 from examples.benchmarks.landscapes.record import load_all
 from examples.benchmarks.landscapes.score import page
+from examples.benchmarks.landscapes.score import stored
 from examples.benchmarks.landscapes.score.picture import draw
 from examples.benchmarks.landscapes.score.price import offsets
 from examples.benchmarks.landscapes.score.price import what_moves_the_best
@@ -22,6 +23,7 @@ from examples.benchmarks.landscapes.score.replay import replay
 from examples.benchmarks.landscapes.score.replay import rules_from
 from examples.benchmarks.landscapes.score.replay import solve
 from examples.benchmarks.landscapes.score.summary import figures_of
+from examples.benchmarks.landscapes.score.summary import trained_figures
 from examples.benchmarks.landscapes.score.summary import with_full_grid
 
 
@@ -43,9 +45,12 @@ def figures(folder: Path, files: Sequence[Path] = ()) -> dict[str, Any]:
         raise ValueError(f"{folder} holds no record (*.npz): run cells first, or name another.")
     rules = [*built_in_rules(), *(rule for f in files for rule in rules_from(f))]
     trainings = [s.landscape for s in solved]
+    replayed = with_full_grid(replay(rules, solved))
     return {
-        "score": figures_of(with_full_grid(replay(rules, solved))),
+        "score": figures_of(replayed),
+        "trained": trained_figures(replayed, stored.read(stored.TRAINED, folder)),
         "price": {"offsets": offsets(trainings), "moves": what_moves_the_best(trainings)},
+        "nested": stored.read(stored.HPO_BENCH, folder),
     }
 
 

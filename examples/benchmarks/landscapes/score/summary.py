@@ -75,6 +75,58 @@ def figures_of(replay: Replay) -> dict[str, Any]:
     return out
 
 
+#: What rivals that train by themselves are shown beside, on the same trainings.
+BESIDE = (OURS, "constant fitted on the other tasks", "optimizer's default", FULL_GRID)
+#: Schedules whose best rate a rival's result is held against; a schedule-free optimizer claims to
+#: do without any, so it has to stand up to a constant rate and to a cosine.
+HELD_AGAINST = {
+    "schedule-free AdamW, constant": ("constant", "cosine"),
+    "GreedyLR, constant": ("constant", "cosine"),
+}
+
+
+def trained_figures(replay: Replay, trained: dict[str, Any]) -> dict[str, Any]:
+    """The figures of rivals that were trained, each with some rules on the same trainings.
+
+    Args:
+        replay: All rules, with the full grid.
+        trained: What `trained.read` gives.
+    """
+    out: dict[str, Any] = {}
+    for name in sorted({rival for metrics in trained.values() for rival in metrics}):
+        for schedule in HELD_AGAINST.get(name, (name.rpartition(", ")[2],)):
+            part = replay.where(
+                lambda t, s=schedule, n=name: (  # type: ignore[misc]
+                    t.length == 0 and t.schedule == s and n in trained.get(t.cell, {})
+                )
+            )
+            if part.trainings:
+                out[f"{name.rpartition(', ')[0]} against {schedule}"] = _trained(
+                    part, {cell: metrics[name] for cell, metrics in trained.items()}
+                )
+    return out
+
+
+def _trained(part: Replay, metrics: dict[str, list[float | None]]) -> dict[str, Any]:
+    seen: dict[str, int] = {}
+    lost = []
+    for t in part.trainings:  # the rows of a training are its seeds, in their order
+        seed = seen[t.cell] = seen.get(t.cell, -1) + 1
+        metric = metrics[t.cell][seed]
+        lost.append(t.points_of(np.nan if metric is None else metric))
+    unknown = np.full(len(lost), np.nan)
+    one_percent = np.array([t.one_percent for t in part.trainings])
+    reliable = (np.array(lost) <= one_percent).astype(float)
+    rival = Score("", np.array(lost), unknown, reliable, np.zeros(len(lost)))
+    tasks = part.tasks
+    return {
+        "tasks": tasks.number,
+        "cells": len(seen),
+        "rival": _figures(rival, tasks, part.scores[OURS]),
+        "beside": {k: _figures(part.scores[k], tasks, None) for k in BESIDE},
+    }
+
+
 def _figures(score: Score, tasks: Tasks, ours: Score | None) -> dict[str, Any]:
     lost = score.lost
     failed = (lost > FAILED).astype(float)
@@ -90,7 +142,7 @@ def _figures(score: Score, tasks: Tasks, ours: Score | None) -> dict[str, Any]:
         "reliable": tasks.mean(score.reliable),
         "decades": _median(score.decades[answered]),
         "absolute_decades": _median(np.abs(score.decades[answered])),
-        "unanswered": 0.0 if score.name == FULL_GRID else tasks.mean((~answered).astype(float)),
+        "unanswered": tasks.mean((~answered).astype(float)),
         "steps": float(np.mean(score.cost)),
     }
     if ours is not None and score is not ours:
