@@ -134,12 +134,20 @@ def test_result_pages_hold_nothing_but_their_figures(
     assert script.render(figures) == page
 
 
-def test_readme_table_of_picks_holds_the_measured_figures(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    script, figures = _benchmark("picks", monkeypatch)
-    outcomes = [script.Outcome(**task) for task in figures["tasks"]]
-    assert script.rules_table(outcomes) in README.read_text(encoding="utf-8")
+def test_the_score_and_readme_hold_the_landscapes_figures() -> None:
+    page = importlib.import_module("examples.benchmarks.landscapes.score.page")
+    results = ROOT / "docs" / "results"
+    figures = json.loads((results / "landscapes.json").read_text(encoding="utf-8"))
+    text = (results / "landscapes.md").read_text(encoding="utf-8")
+    assert page.between(text, "score") == page.score_section(figures)
+    assert page.between(text, "price") == page.price_section(figures)
+    guide = ROOT / "docs" / "guide"
+    for path, expected in (
+        (README, page.readme_table(figures)),
+        (guide / "which-pick.md", page.offsets_guide(figures)),
+        (guide / "schedules.md", page.moves_guide(figures)),
+    ):
+        assert page.between(path.read_text(encoding="utf-8"), "landscapes") == expected
 
 
 def test_vectorised_full_trainings_equal_the_plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -171,21 +171,20 @@ def group_of(family: str) -> str:
 
 def measured(record: Record) -> list[Measured]:
     """What can be measured before the training, of every seed of a record."""
-    seeds = range(len(record.baseline))
-    return [
-        Measured(
-            curves=_curves(record, record.curve, record.baseline, seed),
-            running=_curves(
-                record,
-                record.curve if record.curve_running is None else record.curve_running,
-                record.baseline if record.baseline_running is None else record.baseline_running,
-                seed,
-            ),
-            train_loss=record.train_loss[seed],
-            ranges={k: Range(lr, loss[seed]) for k, (lr, loss) in record.ranges.items()},
-        )
-        for seed in seeds
-    ]
+    return [_of_seed(record, seed) for seed in range(len(record.baseline))]
+
+
+def _of_seed(record: Record, seed: int) -> Measured:
+    curves = _curves(record, record.curve, record.baseline, seed)
+    running = curves
+    if record.curve_running is not None and record.baseline_running is not None:
+        running = _curves(record, record.curve_running, record.baseline_running, seed)
+    return Measured(
+        curves=curves,
+        running=running,
+        train_loss=record.train_loss[seed],
+        ranges={k: Range(lr, loss[seed]) for k, (lr, loss) in record.ranges.items()},
+    )
 
 
 def cell_of(record: Record, of_seed: Measured, steps: int, schedule: str) -> Cell:

@@ -38,19 +38,31 @@ README_RULES = (
 )
 
 
+def between(page: str, marker: str) -> str:
+    """What stands between `<!-- marker -->` and `<!-- /marker -->`.
+
+    Raises:
+        ValueError: The page has no such markers.
+    """
+    return _marked(marker, page)[2]
+
+
 def put(path: Path, marker: str, text: str) -> None:
-    """Replaces what stands between `<!-- marker -->` and `<!-- /marker -->` in a file.
+    """Replaces what stands between a file's markers.
 
     Raises:
         ValueError: The file has no such markers.
     """
-    page = path.read_text(encoding="utf-8")
-    found = re.compile(f"(<!-- {marker} -->\n).*?(<!-- /{marker} -->)", re.DOTALL)
-    if not found.search(page):
-        raise ValueError(f"{path} has no <!-- {marker} --> ... <!-- /{marker} -->: add them.")
-    path.write_text(
-        found.sub(lambda m: m[1] + text.rstrip() + "\n" + m[2], page), encoding="utf-8"
-    )
+    found = _marked(marker, path.read_text(encoding="utf-8"))
+    page = found.string[: found.start(2)] + text + found.string[found.end(2) :]
+    path.write_text(page, encoding="utf-8")
+
+
+def _marked(marker: str, page: str) -> re.Match[str]:
+    found = re.search(f"(<!-- {marker} -->\n)(.*?)(\n?<!-- /{marker} -->)", page, re.DOTALL)
+    if found is None:
+        raise ValueError(f"no <!-- {marker} --> ... <!-- /{marker} --> in the page: add them.")
+    return found
 
 
 def readme_table(figures: dict[str, Any]) -> str:
@@ -223,6 +235,35 @@ def price_section(figures: dict[str, Any]) -> str:
             *([nested_section(figures["nested"])] if figures.get("nested") else []),
         ]
     )
+
+
+def offsets_guide(figures: dict[str, Any]) -> str:
+    """What a distance from the best rate costs, for the guide to the picks."""
+    groups = figures["price"]["offsets"]
+    known = [s for s in SCHEDULES if s in groups]
+    rows = [
+        (f"{o:+g}", *(_offset(groups[s]["offsets"][f"{o:+g}"]) for s in known))
+        for o in OFFSETS
+        if o != 0.0
+    ]
+    return table(("decades from the best", *known), rows)
+
+
+def moves_guide(figures: dict[str, Any]) -> str:
+    """How far the best peak of each schedule lies from the best constant rate."""
+    moves = figures["price"]["moves"]
+    rows = []
+    for name, move in moves.items():
+        what, _, group = name.partition(", ")
+        if what.startswith("constant to ") and group == "all":
+            rows.append(
+                (
+                    what.removeprefix("constant to "),
+                    f"{move['mean']:+.2f} {_interval(move['interval'], '+.2f')}",
+                    f"{10 ** move['mean']:.1f}",
+                )
+            )
+    return table(("schedule", "decades above the best constant rate", "as a factor"), rows)
 
 
 def nested_section(nested: dict[str, Any]) -> str:
