@@ -6,11 +6,14 @@ import importlib
 import sys
 
 
-#: Module of each command; its `main` takes the arguments after the command's name.
+#: Function of each command, which takes the arguments after the command's name.
 COMMANDS = {
-    "hpo-bench": "examples.benchmarks.landscapes.score.hpo_bench",
-    "score": "examples.benchmarks.landscapes.score.command",
-    "trained": "examples.benchmarks.landscapes.score.trained",
+    "check": "examples.benchmarks.landscapes.generate:check",
+    "hpo-bench": "examples.benchmarks.landscapes.score.hpo_bench:main",
+    "list": "examples.benchmarks.landscapes.generate:show",
+    "run": "examples.benchmarks.landscapes.generate:run",
+    "score": "examples.benchmarks.landscapes.score.command:main",
+    "trained": "examples.benchmarks.landscapes.score.trained:main",
 }
 
 
@@ -19,8 +22,8 @@ def main() -> None:
         raise SystemExit(
             f"usage: python -m examples.benchmarks.landscapes {{{','.join(COMMANDS)}}}"
         )
-    command = importlib.import_module(COMMANDS[sys.argv[1]])
-    command.main(sys.argv[2:])
+    module, function = COMMANDS[sys.argv[1]].split(":")
+    getattr(importlib.import_module(module), function)(sys.argv[2:])
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ def save(record: Record, folder: Path = DATA) -> Path:
         if value is not None:
             arrays[name] = _packed(value, _PRECISION.get(name))
     for (protocol, n), (lr, loss) in record.ranges.items():
-        arrays[f"range_{protocol}_{n}_lr"] = _packed(lr, np.float64)
+        arrays[f"range_{protocol}_{n}_lr"] = _packed(lr)
         arrays[f"range_{protocol}_{n}_loss"] = _packed(loss, np.float16)
     folder.mkdir(parents=True, exist_ok=True)
     path = path_of(record.meta["cell"], folder)
