@@ -31,7 +31,6 @@ class Landscape:
         steps: T.
         length: 0 for the shorter of a cell's lengths, 1 for the longer.
         schedule: Name of the schedule.
-        width, model_without_width: Where models differ in their width alone.
         finetune, real: As in the record.
         x: log10 of the learning rates, shape (R,).
         lost: Points lost by the mean over seeds against the best of the grid, shape (R,).
@@ -53,8 +52,6 @@ class Landscape:
     steps: int
     length: int
     schedule: str
-    width: int | None
-    model_without_width: str
     finetune: bool
     real: bool
     x: Array
@@ -118,8 +115,6 @@ def _landscape(record: Record, length: int, schedule: int) -> Landscape:
         steps=int(meta["lengths"][length]),
         length=length,
         schedule=meta["schedules"][schedule],
-        width=meta.get("width"),
-        model_without_width=meta.get("model_without_width", meta["model"]),
         finetune=bool(meta["finetune"]),
         real=bool(meta["real"]),
         x=x,

@@ -216,22 +216,18 @@ def price_section(figures: dict[str, Any]) -> str:
         (name, *(_offset(p["offsets"][f"{o:+g}"]) for o in OFFSETS))
         for name, p in price["offsets"].items()
     ]
-    moves = [
-        (name, f"{m['mean']:+.2f}", _interval(m["interval"], "+.2f"), f"{m['spread']:.2f}",
-         m["tasks"], m["pairs"])
-        for name, m in price["moves"].items()
-    ]  # fmt: skip
     return "\n\n".join(
         [
             "Points lost by a learning rate that many decades off the best (the middle of those "
             "that lose less than half a point): mean [95 % over tasks]; share over 5 points.",
             table(header, rows),
             "### What moves the best learning rate",
-            "Decades per factor of ten in the length of the training, the batch size and the "
-            "width of the model, between trainings alike in all else; and the distance from the "
-            "best constant rate to the best peak of a schedule of the same training. *spread*: "
-            "standard deviation between tasks.",
-            table(("what", "decades", "95 % over tasks", "spread", "tasks", "pairs"), moves),
+            "Decades per factor of ten in the length of the training and in the batch size, "
+            "between trainings alike in all else; and the distance from the best constant rate to "
+            "the best peak of a schedule of the same training. Mean [95 % over tasks], standard "
+            "deviation between tasks.",
+            _moves_table(price["moves"], ("length", "batch size"), "decades per factor of ten"),
+            _moves_table(price["moves"], SCHEDULES[1:], "decades from the best constant rate"),
             *([nested_section(figures["nested"])] if figures.get("nested") else []),
         ]
     )
@@ -252,18 +248,29 @@ def offsets_guide(figures: dict[str, Any]) -> str:
 def moves_guide(figures: dict[str, Any]) -> str:
     """How far the best peak of each schedule lies from the best constant rate."""
     moves = figures["price"]["moves"]
-    rows = []
-    for name, move in moves.items():
-        what, _, group = name.partition(", ")
-        if what.startswith("constant to ") and group == "all":
-            rows.append(
-                (
-                    what.removeprefix("constant to "),
-                    f"{move['mean']:+.2f} {_interval(move['interval'], '+.2f')}",
-                    f"{10 ** move['mean']:.1f}",
-                )
-            )
+    rows = [
+        (
+            schedule,
+            f"{move['mean']:+.2f}{_interval(move['interval'], '+.2f')}",
+            f"{10 ** move['mean']:.1f}",
+        )
+        for schedule in SCHEDULES[1:]
+        if (move := moves[schedule].get("all"))
+    ]
     return table(("schedule", "decades above the best constant rate", "as a factor"), rows)
+
+
+def _moves_table(moves: dict[str, Any], causes: Sequence[str], what: str) -> str:
+    groups = list(dict.fromkeys(g for cause in causes for g in moves[cause]))
+    rows = [(g, *(_move(moves[cause].get(g)) for cause in causes)) for g in groups]
+    return table((what, *causes), rows)
+
+
+def _move(move: dict[str, Any] | None) -> str:
+    if move is None:
+        return ""
+    interval = _interval(move["interval"], "+.2f")
+    return f"{move['mean']:+.2f}{interval}, {move['spread']:.2f} ({move['tasks']} tasks)"
 
 
 def nested_section(nested: dict[str, Any]) -> str:
@@ -271,7 +278,7 @@ def nested_section(nested: dict[str, Any]) -> str:
 
     def of(figures: dict[str, Any], form: str = ".2f", factor: float = 1.0) -> str:
         ends = [factor * e for e in figures["interval"]]
-        return f"{factor * figures['mean']:{form}} {_interval(ends, form)}"
+        return f"{factor * figures['mean']:{form}}{_interval(ends, form)}"
 
     sets = nested["sets"]
     constants = ", ".join(sorted({f"{s['constant']:.2g}" for s in sets.values()}))
@@ -309,22 +316,23 @@ def _by_mean(rules: dict[str, Any]) -> list[str]:
 
 
 def _mean(figures: dict[str, Any]) -> str:
-    return f"{figures['mean']:.2f} {_interval(figures['mean_interval'], '.1f')}".rstrip()
+    return f"{figures['mean']:.2f}{_interval(figures['mean_interval'], '.1f')}"
 
 
 def _short(figures: dict[str, Any]) -> str:
     interval = _interval(figures["mean_interval"], ".1f")
-    return f"{figures['mean']:.1f} {interval}; {_percent(figures['over_5'])}"
+    return f"{figures['mean']:.1f}{interval}; {_percent(figures['over_5'])}"
 
 
 def _offset(figures: dict[str, Any]) -> str:
-    interval = _interval(figures["interval"], ".1f")
-    return f"{figures['mean']:.1f} {interval}; {_percent(figures['over_5'])}"
+    return f"{figures['mean']:.1f}{_interval(figures['interval'], '.1f')}; " + _percent(
+        figures["over_5"]
+    )
 
 
 def _interval(ends: Sequence[float | None], form: str) -> str:
     low, high = ends
-    return "" if low is None or high is None else f"[{low:{form}}, {high:{form}}]"
+    return "" if low is None or high is None else f" [{low:{form}}, {high:{form}}]"
 
 
 def _percent(share: float) -> str:

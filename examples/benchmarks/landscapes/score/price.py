@@ -6,11 +6,13 @@ from collections import defaultdict
 from collections.abc import Callable
 from collections.abc import Hashable
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from examples.benchmarks.landscapes.record import SCHEDULES
+from examples.benchmarks.landscapes.score.cell import GROUPS
 from examples.benchmarks.landscapes.score.landscape import Landscape
 from examples.benchmarks.landscapes.score.summary import FAILED
 from examples.benchmarks.landscapes.score.summary import groups
@@ -41,68 +43,77 @@ def offsets(trainings: list[Landscape]) -> dict[str, Any]:
     return out
 
 
-def what_moves_the_best(trainings: list[Landscape]) -> dict[str, Any]:
+def what_moves_the_best(trainings: list[Landscape]) -> dict[str, dict[str, Any]]:
     """How far the best learning rate moves, in decades, with an interval over tasks.
 
-    Per factor of ten in the length, the batch size and the width, between trainings that are alike
-    in all else; and from the constant rate to the peak of each other schedule.
+    Args:
+        trainings: All of them; fine-tuning is left out.
+
+    Returns:
+        By cause and group of trainings. "length" and "batch size": decades per factor of ten,
+        between trainings that are alike in all else. The name of a schedule: decades from the
+        best constant rate to that schedule's best peak.
     """
     plain = [t for t in trainings if not t.finetune]
-    moves: dict[str, Any] = {}
-    for name, value, alike in (
-        ("length", lambda t: t.steps, lambda t: (t.cell, t.schedule)),
-        ("batch size", lambda t: t.batch_size, lambda t: _but(t, "batch")),
-        ("width", lambda t: t.width, lambda t: _but(t, "width")),
-    ):
-        for group, part in _by_schedule_and_optimizer(plain).items():
-            slopes = _slopes(part, value, alike)
-            if slopes:
-                moves[f"{name}, {group}"] = _of_tasks(slopes)
+    constant = [t for t in plain if t.schedule == "constant"]
+    parts = {
+        "all": plain,
+        **{s: [t for t in plain if t.schedule == s] for s in SCHEDULES},
+        **{f"constant, {g}": part for g, part in _by_optimizer(constant).items()},
+    }
+    moves: dict[str, dict[str, Any]] = {
+        "length": _by_group(parts, _length_slopes),
+        "batch size": _by_group(parts, _batch_slopes),
+    }
+    whole = {"all": plain, **_by_optimizer(plain)}
     for schedule in SCHEDULES[1:]:
-        for group, part in _by_optimizer(plain).items():
-            shifts = _shifts(part, schedule)
-            if shifts:
-                moves[f"constant to {schedule}, {group}"] = _of_tasks(shifts)
+        moves[schedule] = _by_group(whole, partial(_shifts, schedule=schedule))
     return moves
 
 
-def _but(t: Landscape, left_out: str) -> Hashable:
-    """What trainings share that differ in one thing."""
-    batch = None if left_out == "batch" else t.batch_size
-    model = t.model_without_width if left_out == "width" else t.model
-    return (t.task, model, t.optimizer, batch, t.schedule, t.steps)
+Rows = list[tuple[str, float]]  # task, decades
 
 
-def _by_schedule_and_optimizer(part: list[Landscape]) -> dict[str, list[Landscape]]:
-    of_schedule = {s: [t for t in part if t.schedule == s] for s in SCHEDULES}
-    return {"all": part, **of_schedule, **_by_optimizer(part)}
+def _by_group(
+    parts: dict[str, list[Landscape]], measure: Callable[[list[Landscape]], Rows]
+) -> dict[str, Any]:
+    found = {group: measure(part) for group, part in parts.items()}
+    return {group: _of_tasks(rows) for group, rows in found.items() if rows}
 
 
 def _by_optimizer(part: list[Landscape]) -> dict[str, list[Landscape]]:
-    names = sorted({t.group for t in part})
-    return {"all": part, **{n: [t for t in part if t.group == n] for n in names}}
+    return {g: [t for t in part if t.group == g] for g in GROUPS}
+
+
+def _length_slopes(part: list[Landscape]) -> Rows:
+    return _slopes(part, lambda t: t.steps, lambda t: (t.cell, t.schedule))
+
+
+def _batch_slopes(part: list[Landscape]) -> Rows:
+    return _slopes(
+        part, lambda t: t.batch_size, lambda t: (t.task, t.model, t.optimizer, t.schedule, t.steps)
+    )
 
 
 def _slopes(
     part: Iterable[Landscape],
-    value: Callable[[Landscape], float | None],
+    value: Callable[[Landscape], float],
     alike: Callable[[Landscape], Hashable],
-) -> list[tuple[str, float]]:
+) -> Rows:
     """(task, decades of best per decade of value) of each set of alike trainings."""
     sets: dict[Hashable, list[Landscape]] = defaultdict(list)
     for t in part:
-        if value(t):
-            sets[alike(t)].append(t)
+        sets[alike(t)].append(t)
     out = []
     for members in sets.values():
-        x = np.log10([float(value(t) or 1) for t in members])
+        x = np.log10([value(t) for t in members])
         if np.ptp(x) > 0:
             y = np.array([t.best for t in members])
             out.append((members[0].task, float(np.polyfit(x, y, 1)[0])))
     return out
 
 
-def _shifts(part: Iterable[Landscape], schedule: str) -> list[tuple[str, float]]:
+def _shifts(part: Iterable[Landscape], schedule: str) -> Rows:
     constant = {(t.cell, t.length): t.best for t in part if t.schedule == "constant"}
     return [
         (t.task, t.best - constant[t.cell, t.length])
@@ -111,7 +122,7 @@ def _shifts(part: Iterable[Landscape], schedule: str) -> list[tuple[str, float]]
     ]
 
 
-def _of_tasks(rows: list[tuple[str, float]]) -> dict[str, Any]:
+def _of_tasks(rows: Rows) -> dict[str, Any]:
     tasks = Tasks.of([task for task, _ in rows])
     values = np.array([value for _, value in rows])
     return {
