@@ -1,4 +1,4 @@
-"""`run`, `list` and `check`: makes the cells' files, shows them, and holds lanes to a plain loop."""
+"""`run`, `list`, `check`: makes cells' files, shows them, holds the lanes to a plain loop."""
 
 from __future__ import annotations
 

@@ -72,9 +72,8 @@ def run(
     seeds = []
     for seed in range(setting.seeds):
         task = load(setting.task, seed)
-        problem = Problem(
-            task, build, setting.optimizer, setting.batch_size, setting.lengths[-1], seed
-        )
+        steps = max(*setting.lengths, *schedules.RANGE_STEPS)
+        problem = Problem(task, build, setting.optimizer, setting.batch_size, steps, seed)
         seeds.append(_run_seed(problem, setting.lengths))
     seconds = time.process_time() - started
     return _record(setting, task, problem, seeds, seconds)
@@ -99,6 +98,7 @@ class _Plan:
 
 def _plan(lengths: tuple[int, ...]) -> _Plan:
     """Constant rates first; WSD is not among them, it branches off the constant rates."""
+    horizon = max(*lengths, *schedules.RANGE_STEPS)
     columns: list[Tensor] = [RATES.expand(lengths[-1], -1)]
     groups = [(0, "constant", len(lengths) - 1)]
     for at, length in enumerate(lengths):
@@ -107,12 +107,11 @@ def _plan(lengths: tuple[int, ...]) -> _Plan:
             columns.append(torch.from_numpy(schedules.FACTORS[name](length))[:, None] * RATES)
     first, sweeps = R * len(columns), []
     for n in schedules.RANGE_STEPS:
-        if n <= lengths[-1]:
-            for protocol, sweep in schedules.range_tests(n).items():
-                sweeps.append((first + len(sweeps), protocol, n))
-                columns.append(torch.from_numpy(sweep)[:, None])
+        for protocol, sweep in schedules.range_tests(n).items():
+            sweeps.append((first + len(sweeps), protocol, n))
+            columns.append(torch.from_numpy(sweep)[:, None])
     ends = torch.tensor([len(c) for c in columns for _ in range(c.shape[1])])
-    rates = torch.cat([_filled(c, lengths[-1]) for c in columns], 1)
+    rates = torch.cat([_filled(c, horizon) for c in columns], 1)
     return _Plan(rates.to(torch.get_default_dtype()), ends, groups, sweeps)
 
 
@@ -125,7 +124,7 @@ def _run_seed(problem: Problem, lengths: tuple[int, ...]) -> _Seed:
     curve_steps = [s for s in record.CURVE_STEPS if s <= lengths[-1]]
     n = len(plan.ends)
     wittmann = torch.tensor([i for i, protocol, _ in plan.sweeps if protocol == "wittmann"])
-    losses = torch.full((lengths[-1], n), torch.inf)
+    losses = torch.full(plan.rates.shape, torch.inf)
     forks = {schedules.hold_steps(length): at for at, length in enumerate(lengths)}
     lanes, step = problem.lanes(n), 0
     for mark in sorted({*curve_steps, *plan.ends.tolist(), *forks}):

@@ -178,7 +178,9 @@ def plain(name: str, params: list[tuple[Tensor, bool]], lr: float) -> list[torch
     """The same optimizer of `torch.optim`, as a list of one, or of two for Muon.
 
     Args:
+        name: One of `OPTIMIZERS`.
         params: Each parameter and whether Muon may have it.
+        lr: Learning rate.
     """
     tensors = [p for p, _ in params]
     momentum = OPTIMIZERS[name].beta

@@ -163,12 +163,16 @@ class Problem:
 
         Args:
             lanes: Not to be used afterwards.
+            start: First step.
+            stop: Step before which it ends.
             rates: Learning rate of each id at each step, shape (steps, n).
             losses: Filled with the training losses, shape (steps, n).
             restart: Ids whose weights go back to the first ones, and after how many steps.
         """
         highest = DIVERGED * max(1.0, self.first_loss)
         for step in range(start, stop):
+            if not len(lanes.ids):
+                break
             if restart is not None and step and step % restart[1] == 0:
                 lanes.theta[torch.isin(lanes.ids, restart[0])] = self.first
             loss, gradient = self.gradient(lanes, step)
@@ -177,8 +181,6 @@ class Problem:
                 losses[step, lanes.ids] = torch.where(loss.isfinite(), loss, math.inf)
             if not bool(alive.all()):
                 lanes, gradient = lanes.where(alive), gradient[alive]
-                if not len(lanes.ids):
-                    break
             lanes.state.t = step + 1
             self.update(lanes.theta, gradient, lanes.state, rates[step, lanes.ids, None])
         return lanes
@@ -201,6 +203,8 @@ class Problem:
         """Loss and metric of `n` lanes, of which `lanes` are left.
 
         Args:
+            lanes: Those that have not diverged.
+            n: One more than the highest id.
             part: "val" or "test".
             measured: Statistics of BatchNorm are measured again on the batches before this step;
                 0 takes the running ones.

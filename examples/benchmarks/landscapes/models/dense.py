@@ -33,6 +33,10 @@ def mlp(
     """Hidden layers of one width.
 
     Args:
+        task: What to fit.
+        width: Of the hidden layers.
+        depth: How many hidden layers.
+        activation: A name in `ACTIVATIONS`.
         norm: "", "layer" or "batch", before the activation.
         gain: Factor on torch's initial weights of every hidden layer.
         bottleneck: Width of the middle layer, if it is another (an autoencoder).

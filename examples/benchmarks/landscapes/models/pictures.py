@@ -38,6 +38,9 @@ def cnn(
     """Convolutions of 3 x 3, the first `strided` of stride 2; mean over places; linear.
 
     Args:
+        task: What to fit.
+        widths: Channels after each convolution.
+        strided: How many convolutions halve the side.
         norm: BatchNorm after each convolution.
     """
     layers = Layers()

@@ -62,6 +62,10 @@ def transformer(
     """Attention and a two-layer net per block; mean over steps unless every token is asked.
 
     Args:
+        task: What to fit.
+        width: Of the residual stream.
+        blocks: How many.
+        heads: Of each attention.
         pre_norm: LayerNorm before each branch (and one at the end), or after each sum.
         causal: By default where every token is asked.
         std: Deviation of the embeddings at first.
