@@ -8,6 +8,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,8 @@ def task(
             licence=licence,
             label_smoothing=label_smoothing,
         )
-        REGISTRY[name] = (spec, builder)
+        # The seeds of a cell load a task one after another.
+        REGISTRY[name] = (spec, lru_cache(maxsize=1)(builder))
         return builder
 
     return register
@@ -186,13 +188,21 @@ def split(
     return parts([(x[cut], y[cut]) for cut in cuts], n_classes=n_classes, vocab=vocab)
 
 
-def parts(pairs: Sequence[tuple[Array, Array]], *, n_classes: int = 0, vocab: int = 0) -> Parts:
-    """Training, validation and test arrays as tensors."""
+def parts(
+    pairs: Sequence[tuple[Array, Array]] | Sequence[tuple[Tensor, Tensor]],
+    *,
+    n_classes: int = 0,
+    vocab: int = 0,
+) -> Parts:
+    """Training, validation and test rows, inputs and targets of each."""
     (x_train, y_train), (x_val, y_val), (x_test, y_test) = (
-        (torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(np.ascontiguousarray(y)))
-        for x, y in pairs
+        (_tensor(x), _tensor(y)) for x, y in pairs
     )
     return Parts(x_train, y_train, x_val, y_val, x_test, y_test, n_classes, vocab)
+
+
+def _tensor(rows: Array | Tensor) -> Tensor:
+    return rows if isinstance(rows, Tensor) else torch.from_numpy(np.ascontiguousarray(rows))
 
 
 def standardised(given: Parts, *, targets: bool = False) -> Parts:

@@ -46,7 +46,7 @@ def _rows(dataset: str) -> dict[str, list[dict[str, str]]]:
 # --- news ----------------------------------------------------------------------------------------
 
 
-def _news(sizes: dict[str, int] = _SIZES) -> tuple[dict[str, list[str]], list[Tokens]]:
+def news(sizes: dict[str, int] = _SIZES) -> tuple[dict[str, list[str]], list[Tokens]]:
     """Texts and topics of each part's first rows."""
     rows = {part: found[: sizes[part]] for part, found in _rows("ag_news").items()}
     texts = {p: [f"{r['title']} {r['text']}".strip() for r in found] for p, found in rows.items()}
@@ -54,7 +54,7 @@ def _news(sizes: dict[str, int] = _SIZES) -> tuple[dict[str, list[str]], list[To
 
 
 def _news_words(vocab: int, length: int) -> Parts:
-    texts, topics = _news()
+    texts, topics = news()
     words = Words(texts["train"], vocab)
     tokens = [words.encode(found, length).numpy() for found in texts.values()]
     return parts(list(zip(tokens, topics, strict=True)), n_classes=4, vocab=vocab)
@@ -93,7 +93,7 @@ def ag_news_noise() -> Parts:
 )
 def ag_news_characters() -> Parts:
     """Four topics from the first 64 characters."""
-    texts, topics = _news()
+    texts, topics = news()
     code = _Characters("".join(texts["train"]), 48)
     tokens = [_padded([code.encode(t) for t in found], 64) for found in texts.values()]
     return parts(list(zip(tokens, topics, strict=True)), n_classes=4, vocab=48)
@@ -108,7 +108,7 @@ def ag_news_characters() -> Parts:
 )
 def ag_news_language() -> Parts:
     """The next of 32 characters: for a small GPT or an LSTM."""
-    texts, _ = _news()
+    texts, _ = news()
     code = _Characters("".join(texts["train"]), 48)
     return _language([code.encode("\n".join(found)) for found in texts.values()], 32, 48)
 
@@ -122,7 +122,7 @@ def ag_news_language() -> Parts:
 )
 def ag_news_middle_word() -> Parts:
     """A word from the two before and the two after it (a continuous bag of words)."""
-    texts, _ = _news({"train": 8_000, "val": 1_000, "test": 1_000})
+    texts, _ = news({"train": 8_000, "val": 1_000, "test": 1_000})
     words = Words(texts["train"], 300)
     sides = []
     for found, limit in zip(texts.values(), (4_000, 512, 1_000), strict=True):
@@ -141,7 +141,7 @@ def ag_news_middle_word() -> Parts:
 )
 def ag_news_cooccurrence() -> Parts:
     """Logarithm of how often two of the 150 commonest words stand within five words."""
-    texts, _ = _news()
+    texts, _ = news()
     tokens = Words(texts["train"], 154).encode(texts["train"], 48).numpy() - 4
     counts = np.zeros((150, 150), np.float32)
     for gap in range(1, 6):
