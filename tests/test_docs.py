@@ -142,12 +142,13 @@ def test_the_score_and_readme_hold_the_landscapes_figures() -> None:
     assert page.between(text, "score") == page.score_section(figures)
     assert page.between(text, "price") == page.price_section(figures)
     guide = ROOT / "docs" / "guide"
-    for path, expected in (
-        (README, page.readme_table(figures)),
-        (guide / "which-pick.md", page.offsets_guide(figures)),
-        (guide / "schedules.md", page.moves_guide(figures)),
+    for path, marker, expected in (
+        (README, "landscapes", page.readme_table(figures)),
+        (guide / "which-pick.md", "landscapes", page.offsets_guide(figures)),
+        (guide / "which-pick.md", "landscapes-picks", page.picks_guide(figures)),
+        (guide / "schedules.md", "landscapes", page.moves_guide(figures)),
     ):
-        assert page.between(path.read_text(encoding="utf-8"), "landscapes") == expected
+        assert page.between(path.read_text(encoding="utf-8"), marker) == expected
 
 
 def test_vectorised_full_trainings_equal_the_plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from examples.benchmarks.landscapes.record import LEARNING_RATES
 from examples.benchmarks.landscapes.record import SCHEDULES
 from examples.benchmarks.landscapes.record import Record
 from examples.benchmarks.landscapes.record import save
+from examples.benchmarks.landscapes.score import page
 from examples.benchmarks.landscapes.score.cell import SEARCH_TRIALS
 from examples.benchmarks.landscapes.score.cell import Cell
 from examples.benchmarks.landscapes.score.command import main
@@ -301,3 +302,14 @@ def test_what_moves_the_best_rate_is_a_slope_between_alike_trainings() -> None:
     assert moves["batch size"]["all"]["mean"] == pytest.approx(0.5)
     assert moves["cosine"]["all"]["mean"] == pytest.approx(0.0)
     assert moves["length"] == {}, "no cell has two lengths"
+
+
+def test_a_table_is_put_between_a_pages_markers_and_found_again(tmp_path: Path) -> None:
+    file = tmp_path / "page.md"
+    file.write_text("before\n<!-- t -->\n<!-- /t -->\nafter\n")
+    for text in ("| a |\n|---|", "| b |\n|---|\n| 1 |"):
+        page.put(file, "t", text)
+        assert page.between(file.read_text(), "t") == text
+        assert file.read_text() == f"before\n<!-- t -->\n{text}\n<!-- /t -->\nafter\n"
+    with pytest.raises(ValueError, match="no <!-- other -->"):
+        page.put(file, "other", "x")

@@ -97,5 +97,6 @@ def write_docs(found: dict[str, Any]) -> None:
         page.put(RESULTS / f"{NAME}.md", marker, section(found))
     page.put(docs.parent / "README.md", NAME, page.readme_table(found))
     page.put(docs / "guide" / "which-pick.md", NAME, page.offsets_guide(found))
+    page.put(docs / "guide" / "which-pick.md", f"{NAME}-picks", page.picks_guide(found))
     page.put(docs / "guide" / "schedules.md", NAME, page.moves_guide(found))
     draw(found, docs / "images" / f"{NAME}.png")

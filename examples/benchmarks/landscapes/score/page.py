@@ -28,6 +28,7 @@ README_RULES = (
     "fastai valley",
     "fastai slide",
     "fastai minimum/10",
+    "fastai minimum/10, 300 steps",
     "fastai steep",
     "Lightning",
     "Lightning, corrected",
@@ -54,8 +55,8 @@ def put(path: Path, marker: str, text: str) -> None:
         ValueError: The file has no such markers.
     """
     found = _marked(marker, path.read_text(encoding="utf-8"))
-    page = found.string[: found.start(2)] + text + found.string[found.end(2) :]
-    path.write_text(page, encoding="utf-8")
+    before, after = found.string[: found.end(1)], found.string[found.end(2) :].lstrip("\n")
+    path.write_text(f"{before}{text}\n{after}", encoding="utf-8")
 
 
 def _marked(marker: str, page: str) -> re.Match[str]:
@@ -141,7 +142,7 @@ def trained_section(trained: dict[str, Any]) -> str:
                 f"{rival['p90']:.1f}",
                 _percent(rival["over_5"]),
                 *(f"{beside[k]['mean']:.2f}" for k in BESIDE),
-                _interval(rival["minus_ours_interval"], "+.1f"),
+                _interval(rival["minus_ours_interval"], "+.1f").strip(),
             )
         )
     header = (
@@ -189,7 +190,7 @@ def against_table(rules: dict[str, Any]) -> str:
         (
             name,
             f"{rules[name]['minus_ours']:+.2f}",
-            _interval(rules[name]["minus_ours_interval"], "+.2f"),
+            _interval(rules[name]["minus_ours_interval"], "+.2f").strip(),
         )
         for name in _by_mean(rules)
         if "minus_ours" in rules[name]
@@ -231,6 +232,27 @@ def price_section(figures: dict[str, Any]) -> str:
             *([nested_section(figures["nested"])] if figures.get("nested") else []),
         ]
     )
+
+
+def picks_guide(figures: dict[str, Any]) -> str:
+    """What the package's own picks lose, for the guide to them."""
+    score = figures["score"]
+    names = {
+        "`recommended`": OURS,
+        "`midpoint`": "method 1, log-midpoint",
+        "`half_loss`": "method 2, half-loss",
+        "`steepest`": "method 3, steepest",
+        "lowest short loss": "lowest short loss (argmin)",
+    }
+    groups = [g for g in ("all", "fine-tuning") if g in score]
+    rows = [
+        (
+            f"`{pick}`" if " " not in pick else pick,
+            *(_short(score[g]["rules"][rule]) for g in groups),
+        )
+        for pick, rule in names.items()
+    ]
+    return table(("pick", *("from scratch" if g == "all" else g for g in groups)), rows)
 
 
 def offsets_guide(figures: dict[str, Any]) -> str:

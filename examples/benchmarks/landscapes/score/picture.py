@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from examples.benchmarks.landscapes.score.page import README_RULES
+from examples.benchmarks.landscapes.score.summary import FULL_GRID
 from examples.benchmarks.landscapes.score.summary import OURS
 
 
@@ -31,7 +32,7 @@ def draw(figures: dict[str, Any], path: Path) -> None:
     tops = [rules[n]["mean_interval"][1] or 0.0 for n in shown]
     low, high = 0.8 * max(min(means), _LEAST * max(means)), 1.2 * max(*means, *tops)
     figure, ax = plt.subplots(figsize=(10.5, 5.6))
-    ax.set(yscale="log", ylim=(low, high), xlim=(-0.15, len(columns)))
+    ax.set(yscale="log", ylim=(low, high), xlim=(-0.15, len(columns) + 0.15))
     for x, column in enumerate(sorted(columns)):
         _draw_column(ax, x, columns[column], rules)
     steps = [[rules[n]["steps"] for n in columns[c]] for c in sorted(columns)]
@@ -50,7 +51,7 @@ def _draw_column(ax: Any, x: float, names: list[str], rules: dict[str, Any]) -> 
     for i, name in enumerate(names):
         mean, ends = max(rules[name]["mean"], low), rules[name]["mean_interval"]
         at = x + 0.015 * (i % 4)
-        color = "black" if name == OURS else "tab:blue" if _of_ours(name) else "tab:orange"
+        color = _color(name)
         if None not in ends:
             ax.plot([at, at], np.maximum(ends, low), color=color, lw=1, alpha=0.5)
         ax.plot(at, mean, "o", color=color, ms=4)
@@ -71,5 +72,8 @@ def _span(steps: list[float]) -> str:
     return " - ".join(ends)
 
 
-def _of_ours(name: str) -> bool:
-    return name.startswith(("method", "candidate", "lowest"))
+def _color(name: str) -> str:
+    if name in (OURS, FULL_GRID):
+        return "black"
+    ours = name.startswith(("method", "candidate", "lowest"))
+    return "tab:blue" if ours else "tab:orange"
