@@ -20,6 +20,8 @@ from examples.benchmarks.landscapes.cells import cells
 from examples.benchmarks.landscapes.engine import cell
 from examples.benchmarks.landscapes.engine import schedules
 from examples.benchmarks.landscapes.engine.agreement import differences
+from examples.benchmarks.landscapes.engine.joint import Joint
+from examples.benchmarks.landscapes.engine.joint import joined
 from examples.benchmarks.landscapes.engine.optimizers import OPTIMIZERS
 from examples.benchmarks.landscapes.engine.train import MEASURED_BATCHES
 from examples.benchmarks.landscapes.engine.train import Problem
@@ -114,6 +116,42 @@ def test_chunks_of_lanes_change_nothing() -> None:
     made.advance(made.lanes(7), rates, 0, 30, pieces)
 
     torch.testing.assert_close(whole, pieces, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("task", "model"),
+    [
+        ("teacher", "mlp_batchnorm"),
+        ("modular_addition", "bag"),
+        ("digits_contrastive", "two_towers"),
+        ("gapminder_likelihood", "mlp"),
+    ],
+)
+def test_seeds_in_the_same_tensors_are_as_alone(task: str, model: str) -> None:
+    seeds = [problem(task, model, "adam", seed=seed) for seed in range(2)]
+    both = Joint(seeds)
+    rates = torch.logspace(-4, -1, 3).expand(30, 3)
+    losses = torch.zeros(30, 6)
+
+    lanes = both.advance(both.lanes(3), rates.repeat(1, 2), 0, 30, losses)
+    scores = both.scores(lanes, 6, measured=30).loss
+
+    for i, one in enumerate(seeds):
+        alone = torch.zeros(30, 3)
+        left = one.advance(one.lanes(3), rates, 0, 30, alone)
+        of_seed = slice(3 * i, 3 * i + 3)
+        torch.testing.assert_close(losses[:, of_seed], alone, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(
+            scores[of_seed], one.scores(left, 3, measured=30).loss, rtol=1e-2, atol=1e-4
+        )
+
+
+def test_only_small_nets_on_short_rows_share_tensors_between_seeds() -> None:
+    small = [problem("diabetes", "mlp", "sgd", seed=seed) for seed in range(2)]
+    pictures = [problem("digits", "cnn", "sgd", seed=seed) for seed in range(2)]
+
+    assert [j.seeds for j in joined(small)] == [2]
+    assert [j.seeds for j in joined(pictures)] == [1, 1]
 
 
 def test_batches_are_epochs_in_new_orders_whatever_the_length() -> None:
@@ -224,7 +262,7 @@ def test_batch_norms_curve_is_measured_on_the_batches_seen(made: record.Record) 
     x = torch.cat([again.data["train"][0][seen]])
     buffers = {k: v.clone() for k, v in lanes.buffers.items()}
     with torch.no_grad():
-        again.outputs(lanes.theta, buffers, x, "measure")
+        again.outputs(lanes.theta, buffers, x.unsqueeze(0), "measure")
     measured = float(again.scores(replace(lanes, buffers=buffers), 1).loss)
 
     assert made.curve[0, 4, 17] == pytest.approx(measured, rel=1e-4)

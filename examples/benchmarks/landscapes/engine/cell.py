@@ -12,6 +12,8 @@ from torch import Tensor
 
 from examples.benchmarks.landscapes import record
 from examples.benchmarks.landscapes.engine import schedules
+from examples.benchmarks.landscapes.engine.joint import Joint
+from examples.benchmarks.landscapes.engine.joint import joined
 from examples.benchmarks.landscapes.engine.optimizers import OPTIMIZERS
 from examples.benchmarks.landscapes.engine.train import Lanes
 from examples.benchmarks.landscapes.engine.train import Problem
@@ -24,6 +26,8 @@ from examples.benchmarks.landscapes.tasks import TaskData
 RATES = torch.from_numpy(record.LEARNING_RATES)
 R = len(RATES)
 TRAIN_LOSSES = 160
+#: Validation loss, test metric, validation metric at the end.
+FINAL = ("loss", "metric", "val_metric")
 
 
 @dataclass(frozen=True)
@@ -50,16 +54,16 @@ class Setting:
 
 
 @dataclass
-class _Seed:
-    """What one seed adds to the record; shapes without the seeds' axis."""
+class _Found:
+    """What some seeds add to the record; shapes with the seeds' axis first."""
 
     curve: Array
     curve_running: Array
     train_loss: Array
     final: dict[str, Array]
-    baseline: float
-    baseline_running: float
-    baseline_metric: float
+    baseline: Array
+    baseline_running: Array
+    baseline_metric: Array
     ranges: dict[tuple[str, int], Array]
 
 
@@ -69,14 +73,16 @@ def run(
     """Trains a cell."""
     torch.set_flush_denormal(True)  # a vanishing gradient would take a hundred times as long
     started = time.process_time()
-    seeds = []
-    for seed in range(setting.seeds):
-        task = load(setting.task, seed)
-        steps = max(*setting.lengths, *schedules.RANGE_STEPS)
-        problem = Problem(task, build, setting.optimizer, setting.batch_size, steps, seed)
-        seeds.append(_run_seed(problem, setting.lengths))
+    steps = max(*setting.lengths, *schedules.RANGE_STEPS)
+    problems = [
+        Problem(
+            load(setting.task, seed), build, setting.optimizer, setting.batch_size, steps, seed
+        )
+        for seed in range(setting.seeds)
+    ]
+    found = [_run(problem, setting.lengths) for problem in joined(problems)]
     seconds = time.process_time() - started
-    return _record(setting, task, problem, seeds, seconds)
+    return _record(setting, problems[0], found, seconds)
 
 
 @dataclass
@@ -119,93 +125,99 @@ def _filled(column: Tensor, steps: int) -> Tensor:
     return torch.cat([column, column.new_zeros(steps - len(column), column.shape[1])])
 
 
-def _run_seed(problem: Problem, lengths: tuple[int, ...]) -> _Seed:
+def _run(problem: Joint, lengths: tuple[int, ...]) -> _Found:
     plan, result = _plan(lengths), _empty(problem, lengths)
     curve_steps = [s for s in record.CURVE_STEPS if s <= lengths[-1]]
-    n = len(plan.ends)
-    wittmann = torch.tensor([i for i, protocol, _ in plan.sweeps if protocol == "wittmann"])
-    losses = torch.full(plan.rates.shape, torch.inf)
+    seeds, n = problem.seeds, len(plan.ends)
+    slots = torch.tensor([i for i, protocol, _ in plan.sweeps if protocol == "wittmann"])
+    wittmann = torch.cat([slots + s * n for s in range(seeds)])
+    rates = plan.rates.repeat(1, seeds)
+    losses = torch.full(rates.shape, torch.inf)
     forks = {schedules.hold_steps(length): at for at, length in enumerate(lengths)}
     lanes, step = problem.lanes(n), 0
     for mark in sorted({*curve_steps, *plan.ends.tolist(), *forks}):
         lanes = problem.advance(
-            lanes, plan.rates, step, mark, losses, (wittmann, schedules.WITTMANN_EVERY)
+            lanes, rates, step, mark, losses, (wittmann, schedules.WITTMANN_EVERY)
         )
-        step = mark
-        constant = lanes.where(lanes.ids < R)
+        step, slot = mark, lanes.ids % n
+        constant = lanes.where(slot < R)
         if mark in curve_steps:
-            _curve_point(problem, constant, curve_steps.index(mark), mark, result)
-        if mark in lengths:
-            _finish(problem, constant, lengths.index(mark), "constant", result)
+            _curve_point(problem, constant, curve_steps.index(mark), mark, result, n)
         if mark in forks:
-            _wsd(problem, constant, mark, lengths, forks[mark], result)
+            _wsd(problem, constant, mark, lengths, forks[mark], result, n)
+        if mark in lengths:
+            _finish(problem, constant, lengths.index(mark), "constant", result, n)
         for first, schedule, at in plan.groups[1:]:
             if lengths[at] == mark:
-                done = lanes.where((lanes.ids >= first) & (lanes.ids < first + R))
-                _finish(problem, done, at, schedule, result, first)
-        lanes = lanes.where(plan.ends[lanes.ids] > step)
-    result.train_loss = losses[:TRAIN_LOSSES, :R].numpy()
+                done = lanes.where((slot >= first) & (slot < first + R))
+                _finish(problem, done, at, schedule, result, n, first)
+        lanes = lanes.where(plan.ends[slot] > step)
+    by_seed = losses.view(-1, seeds, n).transpose(0, 1)
+    result.train_loss = by_seed[:, :TRAIN_LOSSES, :R].numpy()
     for i, protocol, length in plan.sweeps:
-        result.ranges[protocol, length] = losses[:length, i].numpy()
+        result.ranges[protocol, length] = by_seed[:, :length, i].numpy()
     return result
 
 
-def _empty(problem: Problem, lengths: tuple[int, ...]) -> _Seed:
-    steps = sum(s <= lengths[-1] for s in record.CURVE_STEPS)
-    one = problem.lanes(1)
-    running = problem.scores(one, 1)
-    measured = problem.scores(one, 1, measured=1) if problem.model.batch_norm else running
-    shape = (len(lengths), len(record.SCHEDULES), R)
-    return _Seed(
-        curve=np.full((steps, R), np.inf, np.float32),
-        curve_running=np.full((steps, R), np.inf, np.float32),
-        train_loss=np.full((TRAIN_LOSSES, R), np.inf, np.float32),
-        final={k: np.full(shape, np.nan, np.float32) for k in ("loss", "metric", "val_metric")},
-        baseline=float(measured.loss),
-        baseline_running=float(running.loss),
-        baseline_metric=float(problem.scores(one, 1, "test").metric),
+def _empty(problem: Joint, lengths: tuple[int, ...]) -> _Found:
+    seeds, steps = problem.seeds, sum(s <= lengths[-1] for s in record.CURVE_STEPS)
+    first = problem.lanes(1)
+    running = problem.scores(first, seeds)
+    again = problem.model.batch_norm
+    measured = problem.scores(first, seeds, measured=1) if again else running
+    shape = (seeds, len(lengths), len(record.SCHEDULES), R)
+    return _Found(
+        curve=np.full((seeds, steps, R), np.inf, np.float32),
+        curve_running=np.full((seeds, steps, R), np.inf, np.float32),
+        train_loss=np.full((seeds, TRAIN_LOSSES, R), np.inf, np.float32),
+        final={k: np.full(shape, np.nan, np.float32) for k in FINAL},
+        baseline=measured.loss.numpy(),
+        baseline_running=running.loss.numpy(),
+        baseline_metric=problem.scores(first, seeds, "test").metric.numpy(),
         ranges={},
     )
 
 
-def _curve_point(problem: Problem, constant: Lanes, at: int, step: int, result: _Seed) -> None:
-    running = problem.scores(constant, R).loss
-    measured = (
-        problem.scores(constant, R, measured=step).loss if problem.model.batch_norm else running
-    )
-    result.curve[at], result.curve_running[at] = measured.numpy(), running.numpy()
+def _curve_point(
+    problem: Joint, constant: Lanes, at: int, step: int, result: _Found, n: int
+) -> None:
+    total = problem.seeds * n
+    running = problem.scores(constant, total).loss
+    again = problem.model.batch_norm
+    measured = problem.scores(constant, total, measured=step).loss if again else running
+    result.curve[:, at] = measured.view(-1, n)[:, :R].numpy()
+    result.curve_running[:, at] = running.view(-1, n)[:, :R].numpy()
 
 
 def _wsd(
-    problem: Problem,
+    problem: Joint,
     constant: Lanes,
     start: int,
     lengths: tuple[int, ...],
     at: int,
-    result: _Seed,
+    result: _Found,
+    n: int,
 ) -> None:
     lanes = constant.rows(torch.arange(len(constant.ids)))
-    factors = torch.from_numpy(schedules.wsd(lengths[at]))
-    rates = (factors[:, None] * RATES).to(lanes.theta)
-    lanes = problem.advance(lanes, rates, start, lengths[at])
-    _finish(problem, lanes, at, "wsd", result)
+    rates = torch.zeros(lengths[at], n)
+    rates[:, :R] = torch.from_numpy(schedules.wsd(lengths[at]))[:, None] * RATES
+    lanes = problem.advance(lanes, rates.repeat(1, problem.seeds), start, lengths[at])
+    _finish(problem, lanes, at, "wsd", result, n)
 
 
 def _finish(
-    problem: Problem, lanes: Lanes, at: int, schedule: str, result: _Seed, first: int = 0
+    problem: Joint, lanes: Lanes, at: int, schedule: str, result: _Found, n: int, first: int = 0
 ) -> None:
-    """Final scores of a training's lanes, whose ids begin at `first`."""
+    """Final scores of a training's lanes, whose ids begin at `first` in each seed's `n`."""
     k = record.SCHEDULES.index(schedule)
-    val = problem.scores(lanes, first + R)
-    test = problem.scores(lanes, first + R, "test")
-    result.final["loss"][at, k] = val.loss[first:].numpy()
-    result.final["val_metric"][at, k] = val.metric[first:].numpy()
-    result.final["metric"][at, k] = test.metric[first:].numpy()
+    val = problem.scores(lanes, problem.seeds * n)
+    test = problem.scores(lanes, problem.seeds * n, "test")
+    for name, values in zip(FINAL, (val.loss, test.metric, val.metric), strict=True):
+        result.final[name][:, at, k] = values.view(-1, n)[:, first : first + R].numpy()
 
 
-def _record(
-    setting: Setting, task: TaskData, problem: Problem, seeds: list[_Seed], seconds: float
-) -> Record:
+def _record(setting: Setting, problem: Problem, found: list[_Found], seconds: float) -> Record:
+    task = problem.task
     optimizer = OPTIMIZERS[setting.optimizer]
     batch_norm = problem.model.batch_norm
     accuracy = task.metric == "accuracy"
@@ -240,28 +252,30 @@ def _record(
         "source": task.source,
         "licence": task.licence,
     }
-    final = {
-        key: np.stack([s.final[key] for s in seeds], axis=2)
-        for key in ("loss", "metric", "val_metric")
-    }
     sweeps = {
         (p, n): lr for n in schedules.RANGE_STEPS for p, lr in schedules.range_tests(n).items()
     }
+
+    def of_all(name: str) -> Array:
+        return np.concatenate([getattr(f, name) for f in found])
+
+    final = {k: np.moveaxis(np.concatenate([f.final[k] for f in found]), 0, 2) for k in FINAL}
     return Record(
         meta=meta,
         lr=record.LEARNING_RATES,
         curve_steps=np.array([s for s in record.CURVE_STEPS if s <= setting.lengths[-1]]),
-        curve=np.stack([s.curve for s in seeds]),
-        baseline=np.array([s.baseline for s in seeds]),
-        train_loss=np.stack([s.train_loss for s in seeds]),
+        curve=of_all("curve"),
+        baseline=of_all("baseline"),
+        train_loss=of_all("train_loss"),
         final_loss=final["loss"],
         final_metric=final["metric"],
         final_val_metric=final["val_metric"],
-        baseline_metric=np.array([s.baseline_metric for s in seeds]),
-        curve_running=np.stack([s.curve_running for s in seeds]) if batch_norm else None,
-        baseline_running=np.array([s.baseline_running for s in seeds]) if batch_norm else None,
+        baseline_metric=of_all("baseline_metric"),
+        curve_running=of_all("curve_running") if batch_norm else None,
+        baseline_running=of_all("baseline_running") if batch_norm else None,
         ranges={
-            key: (sweeps[key], np.stack([s.ranges[key] for s in seeds])) for key in seeds[0].ranges
+            key: (sweeps[key], np.concatenate([f.ranges[key] for f in found]))
+            for key in found[0].ranges
         },
     )
 

@@ -106,8 +106,13 @@ class LaneOps:
 
     def embedding(self, tokens: Tensor, name: str) -> Tensor:
         weight = self.params[f"{name}.weight"]
-        rows = weight.index_select(1, tokens.flatten())
-        return rows.view(weight.shape[0], *tokens.shape[1:], weight.shape[-1])
+        lanes, size, width = weight.shape
+        if len(tokens) == 1:
+            rows = weight.index_select(1, tokens.flatten())
+        else:
+            tables = torch.arange(0, lanes * size, size).view(-1, *[1] * (tokens.dim() - 1))
+            rows = weight.reshape(-1, width).index_select(0, (tokens + tables).flatten())
+        return rows.view(lanes, *tokens.shape[1:], width)
 
     def layer_norm(self, x: Tensor, name: str) -> Tensor:
         out = F.layer_norm(x, x.shape[-1:], eps=NORM_EPS)

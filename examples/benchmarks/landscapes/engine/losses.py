@@ -21,15 +21,15 @@ def loss_of(name: str, out: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor
     Args:
         name: A task's `loss`.
         out: The nets' outputs, shape (L, B, ...).
-        y: Targets, shape (B, ...).
+        y: Targets, shape (L, B, ...), or (1, B, ...) for all lanes.
         smoothing: Share of the target spread over all classes.
     """
     if name in ("cross_entropy", "token_cross_entropy"):
-        return _cross_entropy(out.flatten(1, -2), y.flatten(), smoothing)
+        return _cross_entropy(out.flatten(1, -2), y.flatten(1), smoothing)
     if name == "mse":
-        return (out.view(-1, *y.shape) - y).square().flatten(1).mean(1)
+        return (out.view(-1, *y.shape[1:]) - y).square().flatten(1).mean(1)
     if name == "bce":
-        z = out.view(-1, *y.shape)
+        z = out.view(-1, *y.shape[1:])
         return (
             F.binary_cross_entropy_with_logits(z, y.expand_as(z), reduction="none")
             .flatten(1)
@@ -37,11 +37,11 @@ def loss_of(name: str, out: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor
         )
     if name == "gaussian_nll":
         mean, log_variance = out.flatten(2).chunk(2, -1)
-        squared = (mean - y.flatten(1)).square()
+        squared = (mean - y.flatten(2)).square()
         return (0.5 * (log_variance + squared * torch.exp(-log_variance))).flatten(1).mean(1)
     if name == "info_nce":
         similarity = _similarity(out)
-        labels = torch.arange(similarity.shape[1])
+        labels = torch.arange(similarity.shape[1]).unsqueeze(0)
         return _cross_entropy(similarity / TEMPERATURE, labels, 0.0)
     raise ValueError(f"loss is {name!r}: add it to engine/losses.py, or take one of a task there.")
 
@@ -49,8 +49,9 @@ def loss_of(name: str, out: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor
 def _cross_entropy(logits: Tensor, y: Tensor, smoothing: float) -> Tensor:
     asked = y != IGNORED
     if not bool(asked.all()):
-        # Only what is asked is worth a softmax.
-        logits, y = logits[:, asked], y[asked]
+        # Only what is asked is worth a softmax; lanes that share no batch would ask differently.
+        (which,) = asked
+        logits, y = logits[:, which], y[:, which]
     chosen, mean = _LogSoftmax.apply(logits, y)
     if not smoothing:
         return -chosen
@@ -71,7 +72,7 @@ class _LogSoftmax(torch.autograd.Function):
         e = z.exp()
         total = e.sum(0)
         log_total = total.log().view(lanes, rows)
-        at = y.repeat(lanes)
+        at = y.expand(lanes, rows).flatten()
         chosen = z.gather(0, at[None]).view(lanes, rows) - log_total
         mean = z.mean(0).view(lanes, rows) - log_total
         ctx.save_for_backward(e.div_(total), at)
@@ -98,8 +99,8 @@ def _similarity(out: Tensor) -> Tensor:
 def accuracy(name: str, out: Tensor, y: Tensor) -> Tensor:
     """Right answers of each lane in points of 100, shape (L,)."""
     if name == "bce":
-        right = (out.view(-1, *y.shape) > 0) == (y > 0.5)
+        right = (out.view(-1, *y.shape[1:]) > 0) == (y > 0.5)
         return 100 * right.flatten(1).float().mean(1)
-    guess, target = out.flatten(1, -2).argmax(-1), y.flatten()
+    guess, (target,) = out.flatten(1, -2).argmax(-1), y.flatten(1)
     asked = target != IGNORED
     return 100 * (guess == target)[:, asked].float().mean(1)

@@ -126,24 +126,42 @@ class Problem:
         rows = self.batches[step]
         return x[rows], y[rows]
 
+    def batch_of(self, ids: Tensor, step: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        """The batch of some lanes, with an axis of one if they share it."""
+        x, y = self.batch(step)
+        return x.unsqueeze(0), y.unsqueeze(0)
+
+    def seen_of(self, ids: Tensor, step: int) -> Tensor:  # noqa: ARG002
+        """Inputs of the batches before a step, joined, as `batch_of` has them."""
+        rows = self.batches[max(0, step - MEASURED_BATCHES) : step].flatten()
+        return self.data["train"][0][rows].unsqueeze(0)
+
+    def first_of(self, ids: Tensor) -> Tensor:  # noqa: ARG002
+        """The first weights of some lanes."""
+        return self.first
+
+    def limit_of(self, ids: Tensor) -> Tensor:  # noqa: ARG002
+        """The training loss from which on some lanes count as diverged."""
+        return torch.tensor(DIVERGED * max(1.0, self.first_loss))
+
     def outputs(self, theta: Tensor, buffers: Tensors, x: Tensor, mode: str) -> Tensor:
-        """The nets' outputs for rows `x` that they share, shape (L, B, ...)."""
+        """The nets' outputs (L, B, ...) for rows `x` (L, B, ...), or (1, B, ...) for all nets."""
         pieces = theta.split([p.shape.numel() for p in self.parts], dim=1)
         params = {
             name: piece.view(-1, *part.shape)
             for name, piece, part in zip(self.model.params, pieces, self.parts, strict=True)
         }
-        return self.model.forward(LaneOps(params, buffers, mode), x.unsqueeze(0))
+        return self.model.forward(LaneOps(params, buffers, mode), x)
 
     def gradient(self, lanes: Lanes, step: int) -> tuple[Tensor, Tensor]:
         """Training losses (L,) and their gradients (L, P); moves running statistics."""
-        x, y = self.batch(step)
         losses, gradients = [], []
         size = math.ceil(len(lanes.ids) / math.ceil(len(lanes.ids) / self.model.chunk))
         for start in range(0, len(lanes.ids), size):
             rows = slice(start, start + size)
             theta = lanes.theta[rows].detach().requires_grad_()
             buffers = {k: v[rows] for k, v in lanes.buffers.items()}  # views: moved in place
+            x, y = self.batch_of(lanes.ids[rows], step)
             out = self.outputs(theta, buffers, x, "train")
             loss = loss_of(self.task.loss, out, y, self.task.label_smoothing)
             gradients.append(torch.autograd.grad(loss.sum(), theta)[0])
@@ -169,14 +187,14 @@ class Problem:
             losses: Filled with the training losses, shape (steps, n).
             restart: Ids whose weights go back to the first ones, and after how many steps.
         """
-        highest = DIVERGED * max(1.0, self.first_loss)
         for step in range(start, stop):
             if not len(lanes.ids):
                 break
             if restart is not None and step and step % restart[1] == 0:
-                lanes.theta[torch.isin(lanes.ids, restart[0])] = self.first
+                again = torch.isin(lanes.ids, restart[0])
+                lanes.theta[again] = self.first_of(lanes.ids[again])
             loss, gradient = self.gradient(lanes, step)
-            alive = loss < highest  # a NaN is not
+            alive = loss < self.limit_of(lanes.ids)  # a NaN is not
             if losses is not None:
                 losses[step, lanes.ids] = torch.where(loss.isfinite(), loss, math.inf)
             if not bool(alive.all()):
@@ -189,8 +207,8 @@ class Problem:
     def first_loss(self) -> float:
         """Training loss of the first batch at the first weights."""
         if not hasattr(self, "_first_loss"):
-            x, y = self.batch(0)
             one = self.lanes(1)
+            x, y = self.batch_of(one.ids, 0)
             with torch.no_grad():
                 out = self.outputs(one.theta, one.buffers, x, "train")
                 self._first_loss = float(loss_of(self.task.loss, out, y))
@@ -217,10 +235,9 @@ class Problem:
             theta = lanes.theta[rows]
             buffers = {k: v[rows].clone() for k, v in lanes.buffers.items()}
             if measured:
-                seen = self.batches[max(0, measured - MEASURED_BATCHES) : measured].flatten()
-                self.outputs(theta, buffers, self.data["train"][0][seen], "measure")
-            out = self.outputs(theta, buffers, x, "eval")
-            loss, metric = self._judge(out, y)
+                self.outputs(theta, buffers, self.seen_of(lanes.ids[rows], measured), "measure")
+            out = self.outputs(theta, buffers, x.unsqueeze(0), "eval")
+            loss, metric = self._judge(out, y.unsqueeze(0))
             finite = loss.isfinite()
             result.loss[lanes.ids[rows]] = torch.where(finite, loss, math.inf).to(result.loss)
             result.metric[lanes.ids[rows]] = torch.where(finite, metric, math.nan).to(
@@ -231,7 +248,7 @@ class Problem:
     def _judge(self, out: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         if self.task.loss == "info_nce":
             # As many rows compete as in training.
-            whole = len(y) // self.batch_size * self.batch_size
+            whole = out.shape[1] // self.batch_size * self.batch_size
             pieces = out[:, :whole].split(self.batch_size, 1)
             loss = torch.stack([loss_of("info_nce", p, y) for p in pieces]).mean(0)
         else:

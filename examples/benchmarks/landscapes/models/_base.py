@@ -33,7 +33,7 @@ class Model:
     forward: Forward
     params: Tensors = field(default_factory=dict)
     buffers: Tensors = field(default_factory=dict)
-    chunk: int = 120
+    chunk: int = 360
 
     @property
     def batch_norm(self) -> bool:
@@ -93,7 +93,7 @@ class Layers:
         for key, value in made.named_parameters():
             self.params[f"{name}.{key.removesuffix('_l0')}"] = value.detach().clone()
 
-    def model(self, forward: Forward, chunk: int = 120) -> Model:
+    def model(self, forward: Forward, chunk: int = 360) -> Model:
         return Model(forward, self.params, self.buffers, chunk)
 
 
