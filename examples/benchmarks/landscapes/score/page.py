@@ -247,7 +247,7 @@ def picks_guide(figures: dict[str, Any]) -> str:
     groups = [g for g in ("all", "fine-tuning") if g in score]
     rows = [
         (
-            f"`{pick}`" if " " not in pick else pick,
+            pick,
             *(_short(score[g]["rules"][rule]) for g in groups),
         )
         for pick, rule in names.items()
