@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 
 import pytest
 import torch
 
 from examples.benchmarks.landscapes import tasks
+from examples.benchmarks.landscapes.tasks import page
 from examples.benchmarks.landscapes.tasks._base import REGISTRY
 from examples.benchmarks.landscapes.tasks._base import task
 
@@ -131,6 +133,11 @@ def test_a_task_is_the_same_each_time_but_for_the_order_of_its_training_rows(nam
         for d in (first, other)
     ]
     assert pairs[0] == pairs[1]
+
+
+def test_the_page_lists_every_task() -> None:
+    listed = re.findall(r"^\| `(\w+)` \|", page.PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert listed == tasks.names()
 
 
 def test_label_noise_and_imbalance_are_in_the_training_rows_only() -> None:

@@ -14,6 +14,7 @@ COMMANDS = {
     "list": "examples.benchmarks.landscapes.generate:show",
     "run": "examples.benchmarks.landscapes.generate:run",
     "score": "examples.benchmarks.landscapes.score.command:main",
+    "tasks": "examples.benchmarks.landscapes.tasks.page:main",
     "trained": "examples.benchmarks.landscapes.score.trained:main",
 }
 
