@@ -135,20 +135,23 @@ def test_result_pages_hold_nothing_but_their_figures(
 
 
 def test_the_score_and_readme_hold_the_landscapes_figures() -> None:
-    page = importlib.import_module("examples.benchmarks.landscapes.score.page")
+    score = "examples.benchmarks.landscapes.score"
+    page = importlib.import_module(f"{score}.page")
+    price = importlib.import_module(f"{score}.price_page")
+    between = importlib.import_module(f"{score}.forms").between
     results = ROOT / "docs" / "results"
     figures = json.loads((results / "landscapes.json").read_text(encoding="utf-8"))
     text = (results / "landscapes.md").read_text(encoding="utf-8")
-    assert page.between(text, "score") == page.score_section(figures)
-    assert page.between(text, "price") == page.price_section(figures)
+    assert between(text, "score") == page.score_section(figures)
+    assert between(text, "price") == price.price_section(figures)
     guide = ROOT / "docs" / "guide"
     for path, marker, expected in (
         (README, "landscapes", page.readme_table(figures)),
-        (guide / "which-pick.md", "landscapes", page.offsets_guide(figures)),
+        (guide / "which-pick.md", "landscapes", price.offsets_guide(figures)),
         (guide / "which-pick.md", "landscapes-picks", page.picks_guide(figures)),
-        (guide / "schedules.md", "landscapes", page.moves_guide(figures)),
+        (guide / "schedules.md", "landscapes", price.moves_guide(figures)),
     ):
-        assert page.between(path.read_text(encoding="utf-8"), marker) == expected
+        assert between(path.read_text(encoding="utf-8"), marker) == expected
 
 
 def test_vectorised_full_trainings_equal_the_plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:

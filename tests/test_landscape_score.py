@@ -24,7 +24,7 @@ from examples.benchmarks.landscapes.record import LEARNING_RATES
 from examples.benchmarks.landscapes.record import SCHEDULES
 from examples.benchmarks.landscapes.record import Record
 from examples.benchmarks.landscapes.record import save
-from examples.benchmarks.landscapes.score import page
+from examples.benchmarks.landscapes.score import forms
 from examples.benchmarks.landscapes.score.cell import SEARCH_TRIALS
 from examples.benchmarks.landscapes.score.cell import Cell
 from examples.benchmarks.landscapes.score.command import main
@@ -37,6 +37,7 @@ from examples.benchmarks.landscapes.score.replay import built_in_rules
 from examples.benchmarks.landscapes.score.replay import replay
 from examples.benchmarks.landscapes.score.replay import rules_from
 from examples.benchmarks.landscapes.score.replay import solve
+from examples.benchmarks.landscapes.score.summary import figures_of
 from examples.benchmarks.landscapes.score.weighing import Tasks
 from optuna_lrss import analyze
 
@@ -308,8 +309,21 @@ def test_a_table_is_put_between_a_pages_markers_and_found_again(tmp_path: Path) 
     file = tmp_path / "page.md"
     file.write_text("before\n<!-- t -->\n<!-- /t -->\nafter\n")
     for text in ("| a |\n|---|", "| b |\n|---|\n| 1 |"):
-        page.put(file, "t", text)
-        assert page.between(file.read_text(), "t") == text
+        forms.put(file, "t", text)
+        assert forms.between(file.read_text(), "t") == text
         assert file.read_text() == f"before\n<!-- t -->\n{text}\n<!-- /t -->\nafter\n"
     with pytest.raises(ValueError, match="no <!-- other -->"):
-        page.put(file, "other", "x")
+        forms.put(file, "other", "x")
+
+
+def test_a_rule_is_scored_on_the_cells_whose_record_holds_what_it_reads(tmp_path: Path) -> None:
+    poor = replace(a_record("poor", cell="poor"), ranges={})
+    result = replay(built_in_rules(), solve([poor, a_record("rich"), a_record("richer")]))
+    of_poor = np.array([t.task == "poor" for t in result.trainings])
+    lost = result.scores["fastai valley"].lost
+    assert np.all(np.isnan(lost[of_poor]))
+    assert np.all(np.isfinite(lost[~of_poor]))
+    figures = figures_of(result)["all"]["rules"]
+    assert figures["fastai valley"]["replayed"] == pytest.approx(2 / 3)
+    assert figures["fastai valley"]["unanswered"] == 0.0
+    assert figures["recommended"]["replayed"] == 1.0

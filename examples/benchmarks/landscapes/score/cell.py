@@ -32,6 +32,10 @@ _GROUPS = {
 GROUPS = ("sgd", "momentum", "adam", "adagrad", "lion", "muon")
 
 
+class NotRecordedError(ValueError):
+    """A rule asked for what this cell's record does not hold; the cell is left out for it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Curve:
     """Validation losses of short trials that start from the same weights on the same batches.
@@ -121,11 +125,11 @@ class Cell:
                 measured again on training batches.
 
         Raises:
-            ValueError: If there is no curve of that horizon.
+            NotRecordedError: If there is no curve of that horizon.
         """
         of_steps = self._measured.running if running else self._measured.curves
         if steps not in of_steps:
-            raise ValueError(
+            raise NotRecordedError(
                 f"steps={steps} is no horizon of this cell: take one of {list(of_steps)}."
             )
         self.cost += trials * steps
@@ -154,10 +158,10 @@ class Cell:
             steps: 100 or 300.
 
         Raises:
-            ValueError: If the cell has no such test.
+            NotRecordedError: If the cell has no such test, as some of fine-tuning.
         """
         if (protocol, steps) not in self._measured.ranges:
-            raise ValueError(
+            raise NotRecordedError(
                 f"{(protocol, steps)} is no range test of this cell: take one of "
                 f"{sorted(self._measured.ranges)}."
             )

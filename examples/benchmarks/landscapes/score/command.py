@@ -14,7 +14,9 @@ from report import RESULTS
 from examples.benchmarks.landscapes.record import DATA
 from examples.benchmarks.landscapes.record import load_all
 from examples.benchmarks.landscapes.score import page
+from examples.benchmarks.landscapes.score import price_page
 from examples.benchmarks.landscapes.score import stored
+from examples.benchmarks.landscapes.score.forms import put
 from examples.benchmarks.landscapes.score.picture import draw
 from examples.benchmarks.landscapes.score.price import offsets
 from examples.benchmarks.landscapes.score.price import what_moves_the_best
@@ -83,7 +85,7 @@ def write(found: dict[str, Any], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(found, indent=1, allow_nan=False) + "\n"
     (folder / f"{NAME}.json").write_text(text, encoding="utf-8")
-    sections = (f"# Score\n\n{page.score_section(found)}", page.price_section(found))
+    sections = (f"# Score\n\n{page.score_section(found)}", price_page.price_section(found))
     (folder / f"{NAME}.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
     draw(found, folder / f"{NAME}.png")
 
@@ -93,10 +95,10 @@ def write_docs(found: dict[str, Any]) -> None:
     docs = RESULTS.parent
     text = json.dumps(found, indent=1, allow_nan=False) + "\n"
     (RESULTS / f"{NAME}.json").write_text(text, encoding="utf-8")
-    for marker, section in (("score", page.score_section), ("price", page.price_section)):
-        page.put(RESULTS / f"{NAME}.md", marker, section(found))
-    page.put(docs.parent / "README.md", NAME, page.readme_table(found))
-    page.put(docs / "guide" / "which-pick.md", NAME, page.offsets_guide(found))
-    page.put(docs / "guide" / "which-pick.md", f"{NAME}-picks", page.picks_guide(found))
-    page.put(docs / "guide" / "schedules.md", NAME, page.moves_guide(found))
+    for marker, section in (("score", page.score_section), ("price", price_page.price_section)):
+        put(RESULTS / f"{NAME}.md", marker, section(found))
+    put(docs.parent / "README.md", NAME, page.readme_table(found))
+    put(docs / "guide" / "which-pick.md", NAME, price_page.offsets_guide(found))
+    put(docs / "guide" / "which-pick.md", f"{NAME}-picks", page.picks_guide(found))
+    put(docs / "guide" / "schedules.md", NAME, price_page.moves_guide(found))
     draw(found, docs / "images" / f"{NAME}.png")

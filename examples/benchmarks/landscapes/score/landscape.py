@@ -29,7 +29,8 @@ class Landscape:
         task, model, optimizer, group: What it is made of.
         batch_size: Rows of a minibatch.
         steps: T.
-        length: 0 for the shorter of a cell's lengths, 1 for the longer.
+        length: Which of the cell's lengths, ascending from 0.
+        lengths: How many it has.
         schedule: Name of the schedule.
         finetune, real: As in the record.
         x: log10 of the learning rates, shape (R,).
@@ -51,6 +52,7 @@ class Landscape:
     batch_size: int
     steps: int
     length: int
+    lengths: int
     schedule: str
     finetune: bool
     real: bool
@@ -114,6 +116,7 @@ def _landscape(record: Record, length: int, schedule: int) -> Landscape:
         batch_size=int(meta["batch_size"]),
         steps=int(meta["lengths"][length]),
         length=length,
+        lengths=len(meta["lengths"]),
         schedule=meta["schedules"][schedule],
         finetune=bool(meta["finetune"]),
         real=bool(meta["real"]),

@@ -19,6 +19,7 @@ import numpy as np
 from examples.benchmarks.landscapes.record import Array
 from examples.benchmarks.landscapes.record import Record
 from examples.benchmarks.landscapes.score.cell import Cell
+from examples.benchmarks.landscapes.score.cell import NotRecordedError
 from examples.benchmarks.landscapes.score.cell import cell_of
 from examples.benchmarks.landscapes.score.cell import measured
 from examples.benchmarks.landscapes.score.landscape import Landscape
@@ -59,7 +60,7 @@ class Score:
 
     Attributes:
         name: The rule's.
-        lost: Points, shape (rows,).
+        lost: Points, shape (rows,); NaN where the record lacks what the rule looks at.
         decades: log10 of the pick over the best learning rate; NaN where there was no answer.
         reliable: Whether the pick comes within one percent of the best metric.
         cost: Optimizer steps looked at.
@@ -87,7 +88,9 @@ class Replay:
 
     def where(self, wanted: Callable[[Landscape], bool]) -> Replay:
         """Only the rows whose training is wanted."""
-        rows = np.flatnonzero([wanted(t) for t in self.trainings])
+        return self._at(np.flatnonzero([wanted(t) for t in self.trainings]))
+
+    def _at(self, rows: Array) -> Replay:
         return Replay(
             [self.trainings[i] for i in rows], {k: s.at(rows) for k, s in self.scores.items()}
         )
@@ -95,6 +98,11 @@ class Replay:
     @property
     def tasks(self) -> Tasks:
         return Tasks.of([t.task for t in self.trainings])
+
+    def known_to(self, name: str) -> Replay:
+        """Only the rows on which a rule could be replayed."""
+        rows = np.flatnonzero(np.isfinite(self.scores[name].lost))
+        return self._at(rows)
 
 
 def solve(records: Iterable[Record]) -> list[Solved]:
@@ -171,8 +179,11 @@ def _score(rule: Rule, solved: Sequence[Solved]) -> Score:
         extra = () if rule.fit is None else (fitted[task],)
         for stored in s.cells:
             cell = replace(stored, cost=0)
-            pick = rule.pick(cell, *extra)
-            points = s.landscape.points_lost(pick)
+            try:
+                pick = rule.pick(cell, *extra)
+                points = s.landscape.points_lost(pick)
+            except NotRecordedError:
+                pick, points = None, np.nan
             lost.append(points)
             decades.append(s.landscape.decades_off(pick))
             reliable.append(points <= s.landscape.one_percent)

@@ -34,8 +34,8 @@ def groups() -> dict[str, Wanted]:
     named: dict[str, Wanted] = {"all": plain(lambda _: True)}
     named |= {s: plain(lambda t, s=s: t.schedule == s) for s in SCHEDULES}  # type: ignore[misc]
     named |= {g: plain(lambda t, g=g: t.group == g) for g in GROUPS}  # type: ignore[misc]
-    named["short"] = plain(lambda t: t.length == 0)
-    named["long"] = plain(lambda t: t.length > 0)
+    named["shorter of two"] = plain(lambda t: t.lengths > 1 and t.length == 0)
+    named["longer of two"] = plain(lambda t: t.length > 0)
     named["real data"] = plain(lambda t: t.real)
     named["generated data"] = plain(lambda t: not t.real)
     named["fine-tuning"] = lambda t: t.finetune
@@ -68,11 +68,18 @@ def figures_of(replay: Replay) -> dict[str, Any]:
             "tasks": tasks.number,
             "cells": len({t.cell for t in part.trainings}),
             "trainings": len({(t.cell, t.length, t.schedule) for t in part.trainings}),
-            "rules": {
-                k: _figures(s, tasks, part.scores.get(OURS)) for k, s in part.scores.items()
-            },
+            "rules": {k: f for k in part.scores if (f := _of_rule(part, k))},
         }
     return out
+
+
+def _of_rule(part: Replay, name: str) -> dict[str, Any] | None:
+    """A rule's figures on the rows that it could be replayed on, `None` if there are none."""
+    known = part.known_to(name)
+    if not known.trainings:
+        return None
+    figures = _figures(known.scores[name], known.tasks, known.scores.get(OURS))
+    return {**figures, "replayed": len(known.trainings) / len(part.trainings)}
 
 
 #: What rivals that train by themselves are shown beside, on the same trainings.
