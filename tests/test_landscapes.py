@@ -28,6 +28,7 @@ from examples.benchmarks.landscapes.engine.train import Problem
 from examples.benchmarks.landscapes.engine.train import batch_rows
 from examples.benchmarks.landscapes.generate import run
 from examples.benchmarks.landscapes.models import MODELS
+from examples.benchmarks.landscapes.score.inventory import section
 
 
 def setting(task: str, model: str, optimizer: str, *lengths: int, seeds: int = 1) -> cell.Setting:
@@ -302,6 +303,20 @@ def test_a_record_of_another_format_says_so(made: record.Record, tmp_path: Path)
 
     with pytest.raises(ValueError, match="run the cell again"):
         record.load(path)
+
+
+def test_the_data_section_counts_what_there_is(made: record.Record) -> None:
+    other = replace(made, meta={**made.meta, "lengths": [12], "optimizer": "sgd"})
+    agreement = {"steps": 40, "losses": {"a": [0.0, 3e-9]}, "metrics": {"b": [0.1, 7.0]}}
+
+    text = section([made, other], 2_500_000, agreement)
+
+    assert text.startswith("2 cells of 1 tasks (1 with data of the world)")
+    assert "1 at two lengths; 12 to 48 steps" in text
+    assert f"{(2 + 1) * 2 * 4 * 33:,} trainings in 2.5 MB" in text
+    assert "1 + 3e-09" in text
+    assert "50% of the learning rates" in text
+    assert "| sgd | 1 | 1 |" in text
 
 
 def test_a_run_goes_on_where_it_stopped(

@@ -9,6 +9,7 @@ import sys
 #: Function of each command, which takes the arguments after the command's name.
 COMMANDS = {
     "check": "examples.benchmarks.landscapes.generate:check",
+    "data": "examples.benchmarks.landscapes.score.inventory:main",
     "finetune": "examples.benchmarks.landscapes.finetune.__main__:main",
     "hpo-bench": "examples.benchmarks.landscapes.score.hpo_bench:main",
     "list": "examples.benchmarks.landscapes.generate:show",

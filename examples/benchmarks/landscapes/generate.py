@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from pathlib import Path
 
@@ -12,9 +13,14 @@ from examples.benchmarks.landscapes import record
 from examples.benchmarks.landscapes import tasks
 from examples.benchmarks.landscapes.cells import cells
 from examples.benchmarks.landscapes.engine import cell
+from examples.benchmarks.landscapes.engine.agreement import against_record
 from examples.benchmarks.landscapes.engine.agreement import differences
 from examples.benchmarks.landscapes.engine.cell import Setting
 from examples.benchmarks.landscapes.models import MODELS
+
+
+#: What `check` found, beside the records.
+AGREEMENT = "agreement.json"
 
 
 def run(arguments: list[str]) -> None:
@@ -63,23 +69,46 @@ def show(arguments: list[str]) -> None:
 
 
 def check(arguments: list[str]) -> None:
-    """Trains a sample of cells in a plain loop and prints the largest relative differences."""
+    """Trains a sample in a plain loop too and prints the largest differences.
+
+    Each model and each optimizer once, in float64 over some steps: relative differences of all
+    losses, a few learning rates from 1e-6 to 1e2. Then records, as they were trained: points of
+    the final validation metric.
+    """
     parser = _parser("check", check)
-    parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--float32", action="store_true", help="as trained, not in float64")
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--records", type=int, default=8, help="how many, evenly over the list")
+    parser.add_argument("--write", action="store_true", help=f"write {AGREEMENT}")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    seen: set[tuple[str, str]] = set()
-    for setting in cells(given.cells):
-        # A sample: each model with each optimizer once.
-        if (setting.model, setting.optimizer) in seen:
-            continue
-        seen.add((setting.model, setting.optimizer))
-        found = differences(setting, given.steps, double=not given.float32)
-        print(
-            f"{setting.name:45s} " + "  ".join(f"1e{k:+.2f}: {v:.0e}" for k, v in found),
-            flush=True,
-        )
+    figures: dict[str, dict[str, list[float]]] = {"losses": {}, "metrics": {}}
+    for setting in _sample(given.cells):
+        found = differences(setting, given.steps)
+        _report(setting.name, found, figures["losses"])
+    done = [s for s in cells(given.cells) if record.path_of(s.name).exists()]
+    for setting in done[:: max(1, len(done) // given.records)] if given.records else ():
+        found = against_record(setting, record.load(record.path_of(setting.name)))
+        _report(setting.name, found, figures["metrics"])
+    if given.write:
+        text = json.dumps({"steps": given.steps, **figures}, indent=1) + "\n"
+        (record.DATA / AGREEMENT).write_text(text, encoding="utf-8")
+
+
+def _sample(pattern: str) -> list[Setting]:
+    """Cells in which each model and each optimizer is met at least once."""
+    seen: set[str] = set()
+    chosen = []
+    for setting in cells(pattern):
+        if not {setting.model, setting.optimizer} <= seen:
+            seen |= {setting.model, setting.optimizer}
+            chosen.append(setting)
+    return chosen
+
+
+def _report(name: str, found: list[tuple[float, float]], into: dict[str, list[float]]) -> None:
+    into[name] = [difference for _, difference in found]
+    figures = "  ".join(f"1e{k:+.0f}: {v:.0e}" for k, v in found)
+    print(f"{name:45s} {figures}", flush=True)
 
 
 def _parser(name: str, function: object) -> argparse.ArgumentParser:

@@ -15,6 +15,7 @@ from examples.benchmarks.landscapes.engine.cell import R
 from examples.benchmarks.landscapes.engine.cell import Setting
 from examples.benchmarks.landscapes.engine.train import Problem
 from examples.benchmarks.landscapes.models import MODELS
+from examples.benchmarks.landscapes.record import Record
 from examples.benchmarks.landscapes.tasks import TaskData
 
 
@@ -52,6 +53,32 @@ def differences(
         return found
     finally:
         torch.set_default_dtype(default)
+
+
+def against_record(setting: Setting, kept: Record, every: int = 4) -> list[tuple[float, float]]:
+    """Difference of a record's final metrics from those of a plain loop, seed 0, constant rate.
+
+    Both in float32: a training that is chaotic at its rate ends elsewhere, as it does on another
+    machine.
+
+    Returns:
+        Pairs of log10(learning rate) and difference of the validation metric: in points, or of a
+        loss in percent of what was there before the training. Rates that the record calls
+        diverged are left out: the plain loop goes on beyond `DIVERGED`.
+    """
+    steps = setting.lengths[0]
+    build = MODELS[setting.model]
+    problem = Problem(
+        tasks.load(setting.task, 0), build, setting.optimizer, setting.batch_size, steps, 0
+    )
+    unit = 1.0 if kept.meta["metric"] == "accuracy" else 100 / abs(float(kept.baseline[0]))
+    found = []
+    for i in range(0, R, every):
+        stored = float(kept.final_val_metric[0, 0, 0, i])
+        if math.isfinite(stored):
+            metric = plain.final_metric(problem, [float(RATES[i])] * steps)
+            found.append((float(RATES[i].log10()), unit * abs(metric - stored)))
+    return found
 
 
 def _relative(lane: list[float], reference: list[float]) -> float:

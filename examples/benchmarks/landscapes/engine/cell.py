@@ -111,7 +111,8 @@ def _plan(lengths: tuple[int, ...]) -> _Plan:
         for name in ("cosine", "onecycle"):
             groups.append((R * len(columns), name, at))
             columns.append(torch.from_numpy(schedules.FACTORS[name](length))[:, None] * RATES)
-    first, sweeps = R * len(columns), []
+    first = R * len(columns)
+    sweeps: list[tuple[int, str, int]] = []
     for n in schedules.RANGE_STEPS:
         for protocol, sweep in schedules.range_tests(n).items():
             sweeps.append((first + len(sweeps), protocol, n))

@@ -130,7 +130,8 @@ class LaneOps:
         qkv = self.linear(x, f"{name}.qkv")
         lanes, rows, steps, _ = qkv.shape
         q, k, v = qkv.view(lanes * rows, steps, 3, heads, -1).permute(2, 0, 3, 1, 4).flatten(1, 2)
-        out = _Attention.apply(q, k, v, causal).view(lanes, rows, heads, steps, -1)
+        mixed: Tensor = _Attention.apply(q, k, v, causal)  # type: ignore[no-untyped-call]
+        out = mixed.view(lanes, rows, heads, steps, -1)
         return self.linear(out.transpose(2, 3).flatten(3), f"{name}.out")
 
     def gru(self, x: Tensor, name: str) -> Tensor:
@@ -193,9 +194,12 @@ class PlainOps:
     def attention(self, x: Tensor, name: str, heads: int, causal: bool) -> Tensor:
         p = self.params
         steps = x.shape[1]
+        along = x.transpose(0, 1)
         mask = torch.ones(steps, steps, dtype=torch.bool).triu(1) if causal else None
         out, _ = F.multi_head_attention_forward(
-            *[x.transpose(0, 1)] * 3,
+            along,
+            along,
+            along,
             x.shape[-1],
             heads,
             p[f"{name}.qkv.weight"],

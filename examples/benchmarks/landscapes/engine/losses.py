@@ -52,7 +52,8 @@ def _cross_entropy(logits: Tensor, y: Tensor, smoothing: float) -> Tensor:
         # Only what is asked is worth a softmax; lanes that share no batch would ask differently.
         (which,) = asked
         logits, y = logits[:, which], y[:, which]
-    chosen, mean = _LogSoftmax.apply(logits, y)
+    found: tuple[Tensor, Tensor] = _LogSoftmax.apply(logits, y)  # type: ignore[no-untyped-call]
+    chosen, mean = found
     if not smoothing:
         return -chosen
     return -(1 - smoothing) * chosen - smoothing * mean
@@ -99,8 +100,8 @@ def _similarity(out: Tensor) -> Tensor:
 def accuracy(name: str, out: Tensor, y: Tensor) -> Tensor:
     """Right answers of each lane in points of 100, shape (L,)."""
     if name == "bce":
-        right = (out.view(-1, *y.shape[1:]) > 0) == (y > 0.5)
-        return 100 * right.flatten(1).float().mean(1)
-    guess, (target,) = out.flatten(1, -2).argmax(-1), y.flatten(1)
-    asked = target != IGNORED
-    return 100 * (guess == target)[:, asked].float().mean(1)
+        signs: Tensor = (out.view(-1, *y.shape[1:]) > 0) == (y > 0.5)
+        return 100 * signs.flatten(1).float().mean(1)
+    (target,) = y.flatten(1)
+    right: Tensor = out.flatten(1, -2).argmax(-1) == target
+    return 100 * right[:, target != IGNORED].float().mean(1)

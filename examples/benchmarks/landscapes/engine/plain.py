@@ -24,6 +24,19 @@ def train(problem: Problem, rates: list[float]) -> tuple[list[float], float]:
         The training loss before each step, and the validation loss after the last; from the
         first that is not finite on, inf.
     """
+    losses, ops = _trained(problem, rates)
+    last = _validated(problem, ops)[0] if math.isfinite(losses[-1]) else math.inf
+    return losses, last if math.isfinite(last) else math.inf
+
+
+def final_metric(problem: Problem, rates: list[float]) -> float:
+    """Validation metric after such a training: accuracy in points or the loss; NaN: diverged."""
+    losses, ops = _trained(problem, rates)
+    loss, metric = _validated(problem, ops)
+    return metric if math.isfinite(losses[-1]) and math.isfinite(loss) else math.nan
+
+
+def _trained(problem: Problem, rates: list[float]) -> tuple[list[float], PlainOps]:
     params = {k: v.clone().requires_grad_() for k, v in problem.model.params.items()}
     buffers = {k: v.clone() for k, v in problem.model.buffers.items()}
     named = [(p, hidden_matrix(name, p)) for name, p in params.items()]
@@ -35,7 +48,8 @@ def train(problem: Problem, rates: list[float]) -> tuple[list[float], float]:
         loss = plain_loss(problem.task.loss, out, y, problem.task.label_smoothing)
         losses.append(float(loss.detach()))
         if not math.isfinite(losses[-1]):
-            return [*losses[:-1], *[math.inf] * (len(rates) - step)], math.inf
+            losses[-1:] = [math.inf] * (len(rates) - step)
+            break
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -45,16 +59,27 @@ def train(problem: Problem, rates: list[float]) -> tuple[list[float], float]:
         with mock.patch.object(torch.Tensor, "bfloat16", torch.Tensor.clone):
             for optimizer in optimizers:
                 optimizer.step()
-    with torch.no_grad():
-        x, y = problem.data["val"]
-        out = problem.model.forward(PlainOps(params, buffers, "eval"), x)
-        if problem.task.loss == "info_nce":
-            size = problem.batch_size
-            pieces = out[: len(out) // size * size].split(size)
-            last = sum(float(plain_loss("info_nce", p, y)) for p in pieces) / len(pieces)
-        else:
-            last = float(plain_loss(problem.task.loss, out, y))
-    return losses, last if math.isfinite(last) else math.inf
+    return losses, PlainOps(params, buffers, "eval")
+
+
+@torch.no_grad()
+def _validated(problem: Problem, ops: PlainOps) -> tuple[float, float]:
+    """Validation loss and metric."""
+    x, y = problem.data["val"]
+    out = problem.model.forward(ops, x)
+    if problem.task.loss == "info_nce":
+        size = problem.batch_size
+        pieces = out[: len(out) // size * size].split(size)
+        loss = sum(float(plain_loss("info_nce", p, y)) for p in pieces) / len(pieces)
+    else:
+        loss = float(plain_loss(problem.task.loss, out, y))
+    if problem.task.metric != "accuracy":
+        return loss, loss
+    if problem.task.loss == "bce":
+        right = (out.view_as(y) > 0) == (y > 0.5)
+    else:
+        right = (out.argmax(-1) == y)[y != IGNORED]
+    return loss, 100 * float(right.float().mean())
 
 
 def plain_loss(name: str, out: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:

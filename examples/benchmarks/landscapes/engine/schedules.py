@@ -41,7 +41,7 @@ def onecycle(steps: int) -> Floats:
     """
     up = 0.3 * steps - 1
     down = steps - 1 - up
-    i = np.arange(steps)
+    i = np.arange(steps, dtype=np.float64)
     rising = _between(1 / 25, 1.0, i / up if up else np.ones(steps))
     falling = _between(1.0, 1 / 25e4, (i - up) / down)
     return np.where(i <= up, rising, falling)
