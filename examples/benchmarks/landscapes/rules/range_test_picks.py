@@ -74,10 +74,10 @@ def pytorch_lr_finder(cell: Cell) -> float | None:
 
 
 def gugger(cell: Cell) -> float | None:
-    """A tenth of where the smoothed loss is lowest, nothing cut off but the explosion.
+    """A tenth of where the smoothed loss is lowest.
 
     S. Gugger, "How Do You Find A Good Learning Rate" (2018): an order of magnitude before the
-    minimum.
+    minimum, on a plot that leaves out the first ten points and the last five.
     """
     return _gugger(cell.range_test("gugger", BY_EYE_STEPS))
 
@@ -90,7 +90,8 @@ def _gugger(test: Range) -> float | None:
         smooth.append(average / (1 - 0.98 ** (i + 1)))
         if not smooth[-1] <= 4 * min(smooth):
             break
-    return float(test.lr[int(np.argmin(smooth))]) / 10
+    seen = smooth[10:-5]
+    return float(test.lr[10 + int(np.argmin(seen))]) / 10 if seen else None
 
 
 def surmenok(cell: Cell) -> float | None:
