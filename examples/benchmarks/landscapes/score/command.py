@@ -32,17 +32,18 @@ from examples.benchmarks.landscapes.score.summary import with_full_grid
 NAME = "landscapes"
 
 
-def figures(folder: Path, files: Sequence[Path] = ()) -> dict[str, Any]:
+def figures(folder: Path, files: Sequence[Path] = (), every: int = 1) -> dict[str, Any]:
     """What the page, the table and the picture are made from.
 
     Args:
         folder: The cells' records.
         files: Rules of one's own, beside those of `rules/`.
+        every: Takes each so many-th cell, for a quick look.
 
     Raises:
         ValueError: If there is no record, or a file holds no rule.
     """
-    solved = solve(load_all(folder))
+    solved = solve(load_all(folder)[::every])
     if not solved:
         raise ValueError(f"{folder} holds no record (*.npz): run cells first, or name another.")
     rules = [*built_in_rules(), *(rule for f in files for rule in rules_from(f))]
@@ -66,12 +67,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="folder for landscapes.json, the page's sections and the picture; without it, and "
         "with rules of your own, nothing is written",
     )
+    parser.add_argument("--every", type=int, default=1, help="take each so many-th cell only")
     parser.add_argument("--write", action="store_true", help="write them into docs/ and README.md")
     given = parser.parse_args(arguments)
-    if given.write and given.rules:
-        parser.error("--write is for the rules of rules/ alone: leave the files away")
+    if given.write and (given.rules or given.every != 1):
+        parser.error(
+            "--write is for the rules of rules/ on all cells: leave files and --every away"
+        )
     started = time.perf_counter()
-    found = json.loads(json.dumps(figures(given.data, given.rules), allow_nan=False))
+    found = json.loads(json.dumps(figures(given.data, given.rules, given.every), allow_nan=False))
     print(page.rules_table(found["score"]["all"]["rules"]))
     print(f"\n{time.perf_counter() - started:.0f} s")
     if given.out is not None:
