@@ -23,7 +23,7 @@ BOTH = (250, 1_000)
 #: Models that take several times as long as the others.
 COSTLY = {
     *("cnn", "cnn_batchnorm", "conv_autoencoder", "deep_cnn", "gpt", "gru", "lstm", "post_norm"),
-    *("resnet", "transformer", "unet", "unet_batchnorm"),
+    *("bag", "pair", "resnet", "transformer", "unet", "unet_batchnorm"),
 }
 
 #: task, model, batch size, lengths, optimizers. The first optimizer of every row is done first,

@@ -28,8 +28,10 @@ from examples.benchmarks.landscapes.tasks import TaskData
 DIVERGED = 1e3
 #: Batches seen last that BatchNorm's statistics are measured on again.
 MEASURED_BATCHES = 8
-#: Rows x places (tokens, pixels of a quarter) that a validation or test set keeps, about.
-PLACES = 8_192
+#: Rows x steps, or half of rows x pixels, that a validation or test set keeps, about.
+PLACES = 16_384
+#: Steps of a row up to which it counts as short.
+FEW_STEPS = 4
 #: Rows x lanes that are evaluated at once, at most.
 EVALUATED = 8_192
 
@@ -112,7 +114,8 @@ class Problem:
     def _part(self, part: str) -> tuple[Tensor, Tensor]:
         x, y = getattr(self.task, f"x_{part}"), getattr(self.task, f"y_{part}")
         if part != "train":
-            x, y = x[: kept_rows(x)], y[: kept_rows(x)]
+            n = kept_rows(x, y, part)
+            x, y = x[:n], y[:n]
         return channels_last(x), channels_last(y)
 
     def lanes(self, n: int) -> Lanes:
@@ -264,12 +267,21 @@ def batch_rows(rows: int, batch_size: int, steps: int, seed: int) -> Tensor:
     return order[: steps * batch_size].view(steps, batch_size)
 
 
-def kept_rows(x: Tensor) -> int:
-    """Rows of a validation or test set that are evaluated: fewer where a row is long."""
+def kept_rows(x: Tensor, y: Tensor, part: str) -> int:
+    """Rows of a validation or test set that are evaluated: fewer where a row is long.
+
+    Long nets would else be evaluated for longer than they are trained. Every token or pixel that
+    is asked counts, so that rows with many of them may be few.
+    """
+    share = 2 if part == "test" else 1
+    if y.dim() >= 4:
+        return 64 * share
     if x.dim() >= 4:
-        return max(128, 4 * PLACES // (x.shape[-1] * x.shape[-2]))
+        return max(128, 2 * PLACES // (x.shape[-1] * x.shape[-2]))
     steps = x.shape[1] if x.dim() == 3 or not x.is_floating_point() else 1
-    return max(128, PLACES // steps)
+    if y.dim() == 2 and not y.is_floating_point():
+        return 128 * share
+    return len(x) if steps <= FEW_STEPS else max(256, (share - 1) * PLACES // steps)
 
 
 def channels_last(x: Tensor) -> Tensor:
