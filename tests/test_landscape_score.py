@@ -327,3 +327,16 @@ def test_a_rule_is_scored_on_the_cells_whose_record_holds_what_it_reads(tmp_path
     assert figures["fastai valley"]["replayed"] == pytest.approx(2 / 3)
     assert figures["fastai valley"]["unanswered"] == 0.0
     assert figures["recommended"]["replayed"] == 1.0
+
+
+def test_a_training_in_which_nothing_learns_is_left_out() -> None:
+    record = a_record()
+    rng = np.random.default_rng(0)
+    flat = 10.0 + rng.normal(0.0, 1.0, (1, len(SCHEDULES), 3, X.size))
+    idle = replace(record, final_metric=flat, final_val_metric=flat)
+    assert not any(t.learns for t in landscapes(idle))
+    assert solve([idle]) == []
+    as_loss = {**idle.meta, "metric": "loss", "direction": "min"}
+    noise = replace(idle, meta=as_loss, baseline_metric=np.full(2, 10.0))
+    assert not any(t.learns for t in landscapes(noise))
+    assert len(solve([record])) == len(SCHEDULES)

@@ -17,6 +17,7 @@ from examples.benchmarks.landscapes.score import page
 from examples.benchmarks.landscapes.score import price_page
 from examples.benchmarks.landscapes.score import stored
 from examples.benchmarks.landscapes.score.forms import put
+from examples.benchmarks.landscapes.score.landscape import landscapes
 from examples.benchmarks.landscapes.score.picture import draw
 from examples.benchmarks.landscapes.score.price import offsets
 from examples.benchmarks.landscapes.score.price import what_moves_the_best
@@ -43,13 +44,16 @@ def figures(folder: Path, files: Sequence[Path] = (), every: int = 1) -> dict[st
     Raises:
         ValueError: If there is no record, or a file holds no rule.
     """
-    solved = solve(load_all(folder)[::every])
+    records = load_all(folder)[::every]
+    solved = solve(records)
     if not solved:
         raise ValueError(f"{folder} holds no record (*.npz): run cells first, or name another.")
     rules = [*built_in_rules(), *(rule for f in files for rule in rules_from(f))]
     trainings = [s.landscape for s in solved]
     replayed = with_full_grid(replay(rules, solved))
+    idle = [t.name for r in records for t in landscapes(r) if not t.learns]
     return {
+        "left_out": idle,
         "score": figures_of(replayed),
         "trained": trained_figures(replayed, stored.read(stored.TRAINED, folder)),
         "price": {"offsets": offsets(trainings), "moves": what_moves_the_best(trainings)},
@@ -71,9 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--write", action="store_true", help="write them into docs/ and README.md")
     given = parser.parse_args(arguments)
     if given.write and (given.rules or given.every != 1):
-        parser.error(
-            "--write is for the rules of rules/ on all cells: leave files and --every away"
-        )
+        parser.error("--write is for the rules of rules/ on all cells: no files, no --every")
     started = time.perf_counter()
     found = json.loads(json.dumps(figures(given.data, given.rules, given.every), allow_nan=False))
     print(page.rules_table(found["score"]["all"]["rules"]))

@@ -16,6 +16,10 @@ from examples.benchmarks.landscapes.score.cell import group_of
 #: drop of a loss is taken for as bad as one that gives away 5 points of accuracy, the two limits
 #: that call a pick failed in the replays of the method page. So a percent counts a quarter point.
 LOSS_POINTS = 25.0
+#: A training counts if its best rate gains more than this many points on no training at all: less
+#: would leave nothing to fail at. Where a loss alone is known, points are shares of the gain, and
+#: it has to be more than this many standard errors instead.
+LEAST_GAIN = 5.0
 #: Points within which learning rates count as equally good, to say where the best one lies.
 _LEVEL = 0.5
 
@@ -40,6 +44,7 @@ class Landscape:
             less than half a point.
         chosen: Points lost by the learning rate with the best validation metric, mean over
             seeds: what a full grid gets.
+        learns: Whether any rate of the grid learns anything to speak of.
         scale, top, bottom, sign: Points lost are `scale * (top - value)`, with `value` the metric
             times `sign`, and at least `bottom`, that of an untrained model.
     """
@@ -61,10 +66,15 @@ class Landscape:
     one_percent: float
     best: float
     chosen: float
+    learns: bool
     scale: float
     top: float
     bottom: float
     sign: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.cell}, {self.steps} steps, {self.schedule}"
 
     @property
     def floor(self) -> float:
@@ -100,13 +110,15 @@ def _landscape(record: Record, length: int, schedule: int) -> Landscape:
     meta = record.meta
     sign = -1.0 if meta["direction"] == "min" else 1.0
     floor = sign * _untrained(record)
-    value = _seed_mean(sign * record.final_metric[length, schedule], floor)
+    of_seed = _clipped(sign * record.final_metric[length, schedule], floor)
+    value = of_seed.mean(axis=0)
     top = float(value.max())
-    scale = LOSS_POINTS / max(top - floor, 1e-12) if meta["metric"] == "loss" else 1.0
+    gain, loss_alone = top - floor, meta["metric"] == "loss"
+    scale = LOSS_POINTS / max(gain, 1e-12) if loss_alone else 1.0
     lost = scale * (top - value)
     x = np.log10(record.lr)
-    one_percent = 0.01 * (LOSS_POINTS if meta["metric"] == "loss" else abs(top))
-    on_validation = _seed_mean(sign * record.final_val_metric[length, schedule], -np.inf)
+    one_percent = 0.01 * (LOSS_POINTS if loss_alone else abs(top))
+    on_validation = _clipped(sign * record.final_val_metric[length, schedule], -np.inf)
     return Landscape(
         cell=meta["cell"],
         task=meta["task"],
@@ -124,7 +136,8 @@ def _landscape(record: Record, length: int, schedule: int) -> Landscape:
         lost=lost,
         one_percent=one_percent,
         best=middle_of_best(x, lost),
-        chosen=float(lost[int(np.argmax(on_validation))]),
+        chosen=float(lost[int(np.argmax(on_validation.mean(axis=0)))]),
+        learns=gain > LEAST_GAIN * (_error(of_seed) if loss_alone else 1.0),
         scale=scale,
         top=top,
         bottom=floor,
@@ -140,11 +153,21 @@ def _untrained(record: Record) -> float:
     return float(guess)
 
 
-def _seed_mean(value: Array, floor: float) -> Array:
-    """Mean over seeds, shape (R,): what diverged or ended below the floor ends at the floor."""
-    return np.asarray(
-        np.mean(np.maximum(np.where(np.isfinite(value), value, floor), floor), axis=0)
-    )
+def _error(of_seed: Array) -> float:
+    """Standard error of the best mean over seeds, 0 for one seed.
+
+    Over the best rate and the two beside it: the seeds of one rate may agree by chance.
+    """
+    if len(of_seed) < 2:
+        return 0.0
+    best = int(of_seed.mean(axis=0).argmax())
+    near = of_seed[:, max(best - 1, 0) : best + 2]
+    return float(np.sqrt(near.var(axis=0, ddof=1).mean() / len(of_seed)))
+
+
+def _clipped(value: Array, floor: float) -> Array:
+    """What diverged or ended below the floor ends at the floor."""
+    return np.asarray(np.maximum(np.where(np.isfinite(value), value, floor), floor))
 
 
 def middle_of_best(x: Array, lost: Array) -> float:

@@ -71,7 +71,8 @@ def score_section(figures: dict[str, Any]) -> str:
     parts = [
         f"{everything['trainings']} trainings ({everything['cells']} cells of "
         f"{everything['tasks']} tasks, at one or two lengths with four schedules), every seed's "
-        "pick by itself; every task counts the same. "
+        f"pick by itself; every task counts the same. {len(figures['left_out'])} more are left "
+        "out, since no learning rate learns anything in them. "
         "Written by `python -m examples.benchmarks.landscapes score`.",
         rules_table(everything["rules"]),
         f"*points lost*: of final test accuracy or R2 against the best learning rate of the grid, "

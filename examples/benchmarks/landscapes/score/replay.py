@@ -106,11 +106,14 @@ class Replay:
 
 
 def solve(records: Iterable[Record]) -> list[Solved]:
-    """Every training of every record, with its cells, one for each seed."""
+    """Every training of every record that any rate learns in, with its cells, one for each seed.
+
+    Where none does, no rule can fail, and what a loss lost would be a share of next to nothing.
+    """
     solved = []
     for record in records:
         seeds = measured(record)
-        for of_training in landscapes(record):
+        for of_training in filter(lambda t: t.learns, landscapes(record)):
             cells = (cell_of(record, s, of_training.steps, of_training.schedule) for s in seeds)
             solved.append(Solved(of_training, tuple(cells)))
     return solved
