@@ -307,15 +307,19 @@ def test_a_record_of_another_format_says_so(made: record.Record, tmp_path: Path)
 
 def test_the_data_section_counts_what_there_is(made: record.Record) -> None:
     other = replace(made, meta={**made.meta, "lengths": [12], "optimizer": "sgd"})
-    agreement = {"steps": 40, "losses": {"a": [0.0, 3e-9]}, "metrics": {"b": [0.1, 7.0]}}
+    agreement = {
+        "steps": 40,
+        "losses": {"a": [0.0, 1e-12, 2e-12, 0.5]},
+        "metrics": {"b": [0.1, 7.0]},
+    }
 
     text = section([made, other], 2_500_000, agreement)
 
     assert text.startswith("2 cells of 1 tasks (1 with data of the world)")
     assert "1 at two lengths; 12 to 48 steps" in text
     assert f"{(2 + 1) * 2 * 4 * 33:,} trainings in 2.5 MB" in text
-    assert "1 + 3e-09" in text
-    assert "50% of the learning rates" in text
+    assert "in 75.0% of the trainings (median 2e-12)" in text
+    assert "within half a point in 50% of them, and up to 7 points" in text
     assert "| sgd | 1 | 1 |" in text
 
 

@@ -134,18 +134,19 @@ def cells(pattern: str = "*") -> list[Setting]:
 
 
 def _in_turn() -> Iterator[Setting]:
-    """Two of each cheap row, one of each costly row; then what is left, in the same order."""
+    """Two of each cheap row, one of each costly model, the rest of the cheap; then the costly."""
     rows = [
         [_setting(task, model, optimizer, batch, lengths) for optimizer in optimizers.split()]
         for task, model, batch, lengths, optimizers in ROWS
     ]
     cheap = [row for row in rows if row[0].model not in COSTLY]
     costly = [row for row in rows if row[0].model in COSTLY]
+    samples = {row[0].model: row[0] for row in reversed(costly)}
     groups = (
         [row[:2] for row in cheap],
-        [row[:1] for row in costly],
+        [[sample] for sample in reversed(samples.values())],
         [row[2:] for row in cheap],
-        [row[1:] for row in costly],
+        [[s for s in row if s not in samples.values()] for row in costly],
     )
     for group in groups:
         for turn in zip_longest(*group):
