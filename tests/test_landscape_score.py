@@ -340,3 +340,13 @@ def test_a_training_in_which_nothing_learns_is_left_out() -> None:
     noise = replace(idle, meta=as_loss, baseline_metric=np.full(2, 10.0))
     assert not any(t.learns for t in landscapes(noise))
     assert len(solve([record])) == len(SCHEDULES)
+
+
+def test_a_rule_that_cannot_be_scored_says_why() -> None:
+    solved = solve([a_record()])
+    with pytest.raises(
+        ValueError, match="mine can be replayed on no cell: steps=21 is no horizon"
+    ):
+        replay([Rule("mine", lambda cell: float(cell.curve(21).lr[0]))], solved)
+    with pytest.raises(ValueError, match="mine returned 'x': return a learning rate, or None"):
+        replay([Rule("mine", lambda _: "x")], solved)  # type: ignore[arg-type,return-value]

@@ -48,9 +48,9 @@ def figures(folder: Path, files: Sequence[Path] = (), every: int = 1) -> dict[st
     solved = solve(records)
     if not solved:
         raise ValueError(f"{folder} holds no record (*.npz): run cells first, or name another.")
-    rules = [*built_in_rules(), *(rule for f in files for rule in rules_from(f))]
+    own = [rule for f in files for rule in rules_from(f)]
     trainings = [s.landscape for s in solved]
-    replayed = with_full_grid(replay(rules, solved))
+    replayed = with_full_grid(replay(built_in_rules(), solved, own))
     idle = [t.name for r in records for t in landscapes(r) if not t.learns]
     return {
         "left_out": idle,
@@ -77,7 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.write and (given.rules or given.every != 1):
         parser.error("--write is for the rules of rules/ on all cells: no files, no --every")
     started = time.perf_counter()
-    found = json.loads(json.dumps(figures(given.data, given.rules, given.every), allow_nan=False))
+    try:
+        measured = figures(given.data, given.rules, given.every)
+    except ValueError as error:
+        raise SystemExit(f"score: {error}") from error
+    found = json.loads(json.dumps(measured, allow_nan=False))
     print(page.rules_table(found["score"]["all"]["rules"]))
     print(f"\n{time.perf_counter() - started:.0f} s")
     if given.out is not None:

@@ -162,19 +162,37 @@ def _takes_fitted(pick: Callable[..., float | None]) -> bool:
     return len(parameters) > 1 and parameters[1].default is inspect.Parameter.empty
 
 
-def replay(rules: Sequence[Rule], solved: Sequence[Solved]) -> Replay:
+def replay(rules: Sequence[Rule], solved: Sequence[Solved], own: Sequence[Rule] = ()) -> Replay:
     """What each rule loses on every training and seed.
 
     A rule with something to fit is fitted once for each task, on the trainings of all others.
+
+    Args:
+        rules: Which rules; one that no cell's record suffices for is NaN on all rows.
+        solved: Trainings, with their cells.
+        own: Rules for which that is an error.
+
+    Raises:
+        ValueError: If a rule returns no number, or a rule of `own` can be replayed on no cell.
     """
     rows = [(s.landscape, cell) for s in solved for cell in s.cells]
-    scores = {rule.name: _score(rule, solved) for rule in rules}
+    scores = {rule.name: _score(rule, solved, rule in own) for rule in (*rules, *own)}
     return Replay([landscape for landscape, _ in rows], scores)
 
 
-def _score(rule: Rule, solved: Sequence[Solved]) -> Score:
+def _learning_rate(rule: Rule, pick: object) -> float | None:
+    try:
+        return None if pick is None else float(pick)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{rule.name} returned {pick!r}: return a learning rate, or None for no answer."
+        ) from error
+
+
+def _score(rule: Rule, solved: Sequence[Solved], own: bool) -> Score:
     fitted: dict[str, Any] = {}
     lost, decades, reliable, cost = [], [], [], []
+    missing = ""
     for s in solved:
         task = s.landscape.task
         if rule.fit is not None and task not in fitted:
@@ -183,12 +201,14 @@ def _score(rule: Rule, solved: Sequence[Solved]) -> Score:
         for stored in s.cells:
             cell = replace(stored, cost=0)
             try:
-                pick = rule.pick(cell, *extra)
+                pick = _learning_rate(rule, rule.pick(cell, *extra))
                 points = s.landscape.points_lost(pick)
-            except NotRecordedError:
-                pick, points = None, np.nan
+            except NotRecordedError as error:
+                pick, points, missing = None, np.nan, str(error)
             lost.append(points)
             decades.append(s.landscape.decades_off(pick))
             reliable.append(points <= s.landscape.one_percent)
             cost.append(cell.cost)
+    if own and np.isnan(lost).all():
+        raise ValueError(f"{rule.name} can be replayed on no cell: {missing}")
     return Score(rule.name, *(np.array(a, float) for a in (lost, decades, reliable, cost)))
