@@ -344,9 +344,7 @@ def test_a_training_in_which_nothing_learns_is_left_out() -> None:
 
 def test_a_rule_that_cannot_be_scored_says_why() -> None:
     solved = solve([a_record()])
-    with pytest.raises(
-        ValueError, match="mine can be replayed on no cell: steps=21 is no horizon"
-    ):
-        replay([Rule("mine", lambda cell: float(cell.curve(21).lr[0]))], solved)
+    with pytest.raises(ValueError, match="mine can be replayed on no cell: steps=21 is no hor"):
+        replay([], solved, [Rule("mine", lambda cell: float(cell.curve(21).lr[0]))])
     with pytest.raises(ValueError, match="mine returned 'x': return a learning rate, or None"):
-        replay([Rule("mine", lambda _: "x")], solved)  # type: ignore[arg-type,return-value]
+        replay([], solved, [Rule("mine", lambda _: "x")])  # type: ignore[arg-type,return-value]
