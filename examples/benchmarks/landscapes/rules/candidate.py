@@ -49,6 +49,11 @@ class Constants:
 PILOT = Constants({"sgd": 0.1, "momentum": 0.3, "adam": 0.4}, 0.2)
 
 
+#: Where `fit` looks.
+_RISES = np.arange(0.0, 0.55, 0.1)
+_DOWNS = np.arange(0.0, 0.85, 0.05)
+
+
 def landmark(cell: Cell) -> tuple[float, int] | None:
     """log10 of the lowest point with the lag, and the horizon it was measured at."""
     steps, near = STEPS, _EVERYWHERE
@@ -100,40 +105,36 @@ def pilot(cell: Cell) -> float | None:
 
 
 def fit(others: Sequence[Solved]) -> Constants:
-    """The constants that lose least on these tasks: `rise` for all, then `down` for each group."""
-    rows = [(o, found) for o in others for c in o.cells if (found := landmark(c)) is not None]
-    at = np.array([found[0] for _, found in rows])
-    length = np.array([max(0.0, np.log10(o.landscape.steps / f[1])) for o, f in rows])
-    decays = np.array([o.landscape.schedule != "constant" for o, _ in rows])
-    group = np.array([o.landscape.group for o, _ in rows])
-    task = np.array([o.landscape.task for o, _ in rows])
-    lost = np.array([o.landscape.lost for o, _ in rows])
-    x = others[0].landscape.x
-    best: tuple[float, Constants] | None = None
-    for rise in np.arange(0.0, 0.55, 0.1):
-        down, total = {}, 0.0
-        for name in np.unique(group):
-            own = group == name
-            tasks = Tasks.of(list(task[own]))
-            means = {}
-            for c in np.arange(0.0, 0.85, 0.05):
-                pick = at[own] - c * length[own] + rise * decays[own]
-                means[float(c)] = tasks.mean(_interpolated(pick, x, lost[own]))
-            down[str(name)] = min(means, key=lambda c: means[c])
-            total += min(means.values()) * tasks.number
-        if best is None or total < best[0]:
-            best = total, Constants({"adam": 0.4, **down}, float(rise))
-    assert best is not None
-    return best[1]
+    """The constants that lose least on these tasks: `rise` for all, `down` for each group."""
+    best, total = {}, np.zeros(_RISES.size)
+    for group in sorted({o.landscape.group for o in others}):
+        own = [o for o in others if o.landscape.group == group and _lost(o) is not None]
+        if not own:
+            continue
+        tasks = Tasks.of([o.landscape.task for o in own])
+        mean = np.tensordot(tasks.weights, np.array([_lost(o) for o in own]), 1)
+        best[group] = mean.argmin(axis=1)
+        total += tasks.number * mean.min(axis=1)
+    rise = int(total.argmin())
+    down = {group: float(_DOWNS[at[rise]]) for group, at in best.items()}
+    return Constants({"adam": PILOT.down["adam"], **down}, float(_RISES[rise]))
 
 
-def _interpolated(pick: Array, x: Array, lost: Array) -> Array:
-    """Points lost at each row's pick, on the even grid x."""
-    place = np.clip((pick - x[0]) / (x[1] - x[0]), 0.0, x.size - 1.001)
-    left = place.astype(int)
-    row = np.arange(pick.size)
-    share = place - left
-    return np.asarray((1 - share) * lost[row, left] + share * lost[row, left + 1])
+@cache
+def _lost(solved: Solved) -> Array | None:
+    """Points lost by every (rise, down), mean over seeds that have a landmark."""
+    landscape = solved.landscape
+    rise = _RISES[:, None] * (landscape.schedule != "constant")
+    found = [f for f in map(landmark, solved.cells) if f is not None]
+    lost = [
+        np.interp(
+            at + rise - _DOWNS * max(0.0, float(np.log10(landscape.steps / steps))),
+            landscape.x,
+            landscape.lost,
+        )
+        for at, steps in found
+    ]
+    return np.asarray(np.mean(lost, axis=0)) if lost else None
 
 
 def fitted(cell: Cell, constants: Constants) -> float | None:
