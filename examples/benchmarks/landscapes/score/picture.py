@@ -32,7 +32,7 @@ def draw(figures: dict[str, Any], path: Path) -> None:
     tops = [rules[n]["mean_interval"][1] or 0.0 for n in shown]
     low, high = 0.8 * max(min(means), _LEAST * max(means)), 1.2 * max(*means, *tops)
     figure, ax = plt.subplots(figsize=(10.5, 5.6))
-    ax.set(yscale="log", ylim=(low, high), xlim=(-0.15, len(columns) + 0.15))
+    ax.set(yscale="log", ylim=(low, high), xlim=(-0.15, len(columns) + 0.3))
     for x, column in enumerate(sorted(columns)):
         _draw_column(ax, x, columns[column], rules)
     steps = [[rules[n]["steps"] for n in columns[c]] for c in sorted(columns)]
