@@ -6,9 +6,8 @@
 3. Times the momentum lag of 20 steps.
 4. Down by `c log10(T / n)` decades, and up by `rise` where the schedule decays to 0.
 
-The form and the constants of `R3` were chosen on a pilot of 116 cells, some of whose tasks are
-among these; the second rule fits its constants on the other tasks. The form is fitted on nothing
-here, and on about 60 forms tried there.
+The form and its constants were chosen on a pilot of 116 cells, some of whose tasks are among
+these, out of about 60 forms tried there; the second rule fits its constants on the other tasks.
 
 The third is its plainest relative: the lowest point of step 2 on a curve of 80 steps, wherever it
 is, with nothing taken off.
