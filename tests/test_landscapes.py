@@ -84,8 +84,8 @@ def test_a_loss_through_zero_agrees_too() -> None:
 
 
 def test_a_diverged_lane_harms_no_other() -> None:
-    made = problem("digits", "mlp", "momentum")
-    rates = torch.tensor([1e-2, 1e6, 3e-2]).expand(30, 3)
+    made = problem("teacher", "linear", "momentum")
+    rates = torch.tensor([1e-3, 1e6, 3e-3]).expand(30, 3)
     losses = torch.full((30, 3), torch.inf)
 
     left = made.advance(made.lanes(3), rates, 0, 30, losses)
@@ -98,7 +98,7 @@ def test_a_diverged_lane_harms_no_other() -> None:
 
 
 def test_no_lane_left_is_no_error() -> None:
-    made = problem("digits", "mlp", "sgd")
+    made = problem("teacher", "linear", "sgd")
 
     left = made.advance(made.lanes(2), torch.full((30, 2), 1e9), 0, 30)
     scores = made.scores(left, 2)
@@ -292,7 +292,9 @@ def test_a_record_comes_back_as_it_was_saved(made: record.Record, tmp_path: Path
     assert back.ranges.keys() == made.ranges.keys()
     for name in ("lr", "curve", "curve_running", "final_loss", "final_metric", "baseline"):
         np.testing.assert_allclose(getattr(back, name), getattr(made, name), rtol=1e-6)
-    np.testing.assert_allclose(back.train_loss, made.train_loss, rtol=1e-3)
+    highest = np.finfo(np.float16).max
+    stored = np.where(made.train_loss > highest, np.inf, made.train_loss)
+    np.testing.assert_allclose(back.train_loss, stored, rtol=1e-3)
     np.testing.assert_allclose(
         back.ranges["gugger", 100][0], made.ranges["gugger", 100][0], rtol=1e-6
     )

@@ -50,10 +50,10 @@ class Record:
             beyond the training).
         curve: Validation loss of the constant rate after those steps, shape (S, C, R), inf where
             the training diverged. With BatchNorm its statistics are measured again on the
-            training batches seen last.
+            eight training batches seen last (the first eight, where fewer were seen).
         baseline: Validation loss before the first step, shape (S,), measured as `curve` is.
         train_loss: Minibatch training loss before step 0, 1, ... of the constant rate, shape
-            (S, 160, R), float16, inf where the training diverged.
+            (S, 160, R), float16, inf where the training diverged and above 65,504.
         final_loss: Validation loss at the end, shape (N, K, S, R), inf where diverged. The users'
             measure: running statistics where there is BatchNorm.
         final_metric: Test metric at the end, shape (N, K, S, R), NaN where diverged: accuracy

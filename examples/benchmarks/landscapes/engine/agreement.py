@@ -63,8 +63,8 @@ def against_record(setting: Setting, kept: Record, every: int = 4) -> list[tuple
 
     Returns:
         Pairs of log10(learning rate) and difference of the validation metric: in points, or of a
-        loss in percent of what was there before the training. Rates that the record calls
-        diverged are left out: the plain loop goes on beyond `DIVERGED`.
+        loss in percent of what was there before the training. Rates at which the
+        record diverged are left out.
     """
     steps = setting.lengths[0]
     build = MODELS[setting.model]
@@ -82,7 +82,7 @@ def against_record(setting: Setting, kept: Record, every: int = 4) -> list[tuple
 
 
 def _relative(lane: list[float], reference: list[float]) -> float:
-    """Up to where the lane ended (beyond `DIVERGED` it does before the plain loop does)."""
+    """Up to where the lane diverged."""
     stop = next((i for i, v in enumerate(lane) if not math.isfinite(v)), len(lane))
     a, b = np.array(lane[:stop]), np.array(reference[:stop])
     return float(np.max(np.abs(a - b) / np.maximum(np.abs(b), 1e-3), initial=0.0))

@@ -31,7 +31,6 @@ class Joint(Problem):
         )
         self._rows = torch.stack([p.batches for p in problems])
         self._starts = torch.stack([p.first for p in problems])
-        self._limits = torch.stack([p.limit_of(torch.empty(0)) for p in problems])
         self._n = 1
 
     @property
@@ -65,9 +64,6 @@ class Joint(Problem):
 
     def first_of(self, ids: Tensor) -> Tensor:
         return self._starts[ids // self._n]
-
-    def limit_of(self, ids: Tensor) -> Tensor:
-        return self._limits[ids // self._n]
 
 
 def joined(problems: list[Problem]) -> list[Joint]:

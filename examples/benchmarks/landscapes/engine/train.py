@@ -23,9 +23,6 @@ from examples.benchmarks.landscapes.models import hidden_matrix
 from examples.benchmarks.landscapes.tasks import TaskData
 
 
-#: A lane ends as diverged once its training loss is not finite or this many times the first one
-#: (at least 1): far above where any of them came back in a training of these lengths.
-DIVERGED = 1e3
 #: Batches seen last that BatchNorm's statistics are measured on again.
 MEASURED_BATCHES = 8
 #: Rows x steps, or half of rows x pixels, that a validation or test set keeps, about.
@@ -136,16 +133,14 @@ class Problem:
 
     def seen_of(self, ids: Tensor, step: int) -> Tensor:  # noqa: ARG002
         """Inputs of the batches before a step, joined, as `batch_of` has them."""
-        rows = self.batches[max(0, step - MEASURED_BATCHES) : step].flatten()
+        # Where fewer were seen, the next ones stand in.
+        stop = max(step, MEASURED_BATCHES)
+        rows = self.batches[stop - MEASURED_BATCHES : stop].flatten()
         return self.data["train"][0][rows].unsqueeze(0)
 
     def first_of(self, ids: Tensor) -> Tensor:  # noqa: ARG002
         """The first weights of some lanes."""
         return self.first
-
-    def limit_of(self, ids: Tensor) -> Tensor:  # noqa: ARG002
-        """The training loss from which on some lanes count as diverged."""
-        return torch.tensor(DIVERGED * max(1.0, self.first_loss))
 
     def outputs(self, theta: Tensor, buffers: Tensors, x: Tensor, mode: str) -> Tensor:
         """The nets' outputs (L, B, ...) for rows `x` (L, B, ...), or (1, B, ...) for all nets."""
@@ -197,25 +192,14 @@ class Problem:
                 again = torch.isin(lanes.ids, restart[0])
                 lanes.theta[again] = self.first_of(lanes.ids[again])
             loss, gradient = self.gradient(lanes, step)
-            alive = loss < self.limit_of(lanes.ids)  # a NaN is not
+            alive = loss.isfinite()
             if losses is not None:
-                losses[step, lanes.ids] = torch.where(loss.isfinite(), loss, math.inf)
+                losses[step, lanes.ids] = torch.where(alive, loss, math.inf)
             if not bool(alive.all()):
                 lanes, gradient = lanes.where(alive), gradient[alive]
             lanes.state.t = step + 1
             self.update(lanes.theta, gradient, lanes.state, rates[step, lanes.ids, None])
         return lanes
-
-    @property
-    def first_loss(self) -> float:
-        """Training loss of the first batch at the first weights."""
-        if not hasattr(self, "_first_loss"):
-            one = self.lanes(1)
-            x, y = self.batch_of(one.ids, 0)
-            with torch.no_grad():
-                out = self.outputs(one.theta, one.buffers, x, "train")
-                self._first_loss = float(loss_of(self.task.loss, out, y))
-        return self._first_loss
 
     # --- what is measured --------------------------------------------------------------------
 

@@ -19,7 +19,6 @@ from torch import nn
 from examples.benchmarks.landscapes import record
 from examples.benchmarks.landscapes.engine import schedules
 from examples.benchmarks.landscapes.engine.optimizers import plain
-from examples.benchmarks.landscapes.engine.train import DIVERGED
 from examples.benchmarks.landscapes.engine.train import MEASURED_BATCHES
 from examples.benchmarks.landscapes.engine.train import batch_rows
 from examples.benchmarks.landscapes.finetune.problems import Problem
@@ -64,7 +63,7 @@ class Training:
 
     def __init__(self, start: Start) -> None:
         self.start, self.step = start, 0
-        self.alive, self.highest = True, math.inf
+        self.alive = True
         self.net = copy.deepcopy(start.first)
         trained: list[tuple[Tensor, bool]] = [
             (p, False) for p in self.net.parameters() if p.requires_grad
@@ -93,9 +92,7 @@ class Training:
         self.optimizer.zero_grad()
         loss = self.start.loss(self.net, self.start.batches[self.step])
         value = loss.item()
-        if self.step == 0:
-            self.highest = DIVERGED * max(1.0, value)
-        self.alive = value < self.highest  # a NaN is not
+        self.alive = math.isfinite(value)
         if self.alive:
             loss.backward()
             self.optimizer.step()

@@ -83,7 +83,7 @@ def _agreed(agreement: dict[str, Any]) -> str:
     return (
         "Against a plain loop of `torch.nn.functional` and `torch.optim` (`check`): in float64, "
         f"{agreement['steps']} steps of {len(agreement['losses'])} cells that have every model "
-        "and optimizer, at learning rates from 1e-6 to 100, all losses agree to 1e-9 (relative) in "
+        "and optimizer, learning rates from 1e-6 to 100: all losses agree to 1e-9 (relative) in "
         f"{np.mean(losses < 1e-9):.1%} of the trainings (median {np.median(losses):.0e}); the "
         "others are chaotic at rates far beyond the best. Whole trainings as they are stored, in "
         f"float32, {len(agreement['metrics'])} cells: the final validation metric is the same "

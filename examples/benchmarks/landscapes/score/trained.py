@@ -25,7 +25,6 @@ import torch
 from torch import nn
 
 from examples.benchmarks.landscapes.engine import schedules
-from examples.benchmarks.landscapes.engine.train import DIVERGED
 from examples.benchmarks.landscapes.engine.train import Lanes
 from examples.benchmarks.landscapes.engine.train import Problem
 from examples.benchmarks.landscapes.models import MODELS
@@ -177,7 +176,7 @@ def _advance(
     for step in range(steps):
         losses, gradients = problem.gradient(lanes, step)
         for i, optimizer in enumerate(optimizers):
-            if not losses[i] < DIVERGED * max(1.0, problem.first_loss):
+            if not losses[i].isfinite():
                 lanes.theta[i] = torch.nan
                 continue
             flat[i].grad = gradients[i]
