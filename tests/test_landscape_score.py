@@ -348,3 +348,15 @@ def test_a_rule_that_cannot_be_scored_says_why() -> None:
         replay([], solved, [Rule("mine", lambda cell: float(cell.curve(21).lr[0]))])
     with pytest.raises(ValueError, match="mine returned 'x': return a learning rate, or None"):
         replay([], solved, [Rule("mine", lambda _: "x")])  # type: ignore[arg-type,return-value]
+
+
+def test_the_committed_records_are_scored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["--every", "30", "--out", str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert all(f"| {rule.name}" in printed for rule in built_in_rules())
+    figures = json.loads((tmp_path / "landscapes.json").read_text())["score"]["all"]
+    assert figures["tasks"] >= 4
+    grid = figures["rules"]["full grid, chosen on validation data"]["mean"]
+    assert all(grid < r["mean"] for name, r in figures["rules"].items() if "grid" not in name)
