@@ -353,7 +353,7 @@ def test_a_rule_that_cannot_be_scored_says_why() -> None:
 def test_the_committed_records_are_scored(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main(["--every", "30", "--out", str(tmp_path)])
+    main(["--every", "45", "--out", str(tmp_path)])
     printed = capsys.readouterr().out
     assert all(f"| {rule.name}" in printed for rule in built_in_rules())
     figures = json.loads((tmp_path / "landscapes.json").read_text())["score"]["all"]
