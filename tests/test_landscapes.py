@@ -341,8 +341,13 @@ def test_a_run_goes_on_where_it_stopped(
         run(["--cells", name, "--data", str(tmp_path)])
 
     assert trained == [name]
+    path = tmp_path / f"{name}.npz"
+    kept = record.load(path)
+    record.save(replace(kept, meta={**kept.meta, "revision": record.REVISION - 1}), tmp_path)
+    run(["--cells", name, "--data", str(tmp_path)])
+    assert trained == [name] * 2  # an earlier engine's is made anew
     assert record.load(tmp_path / f"{name}.npz").meta["total_steps"] == 4
-    assert capsys.readouterr().out.count(name) == 1
+    assert capsys.readouterr().out.count(name) == 2
 
 
 def test_cells_have_names_of_their_own_and_known_parts() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -24,7 +25,10 @@ AGREEMENT = "agreement.json"
 
 
 def run(arguments: list[str]) -> None:
-    """Makes what is not there yet; may be stopped and started again at any time."""
+    """Makes what is not there yet, then anew what an earlier engine made.
+
+    May be stopped and started again at any time.
+    """
     parser = _parser("run", run)
     parser.add_argument("--hours", type=float, default=float("inf"), help="begin no cell later")
     parser.add_argument(
@@ -35,15 +39,25 @@ def run(arguments: list[str]) -> None:
     torch.set_num_threads(1)
     end = time.monotonic() + 3600 * given.hours
     folder = given.data / "smoke" if given.smoke else given.data
-    for setting in cells(given.cells):
-        if given.smoke:
-            setting = Setting(**{**vars(setting), "lengths": (20,), "seeds": 1})
-        if record.path_of(setting.name, folder).exists() and not given.smoke:
-            continue
+    for setting in _wanted(cells(given.cells), folder, given.smoke):
         if time.monotonic() > end:
             print("time is up: start again to go on")
             return
         _make(setting, folder)
+
+
+def _wanted(settings: list[Setting], folder: Path, smoke: bool) -> list[Setting]:
+    if smoke:
+        return [replace(setting, lengths=(20,), seeds=1) for setting in settings]
+    paths = {s.name: record.path_of(s.name, folder) for s in settings}
+    missing = [s for s in settings if not paths[s.name].exists()]
+    earlier = [
+        s
+        for s in settings
+        if paths[s.name].exists()
+        and record.load(paths[s.name]).meta.get("revision", 1) < record.REVISION
+    ]
+    return [*missing, *earlier]
 
 
 def _make(setting: Setting, folder: Path) -> None:

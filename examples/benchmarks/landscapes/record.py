@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 
 
 FORMAT = 1
+#: Of the engine: `run` makes cells of an earlier one again. 1 called a lane diverged at a thousand
+#: times its first loss, and measured BatchNorm's statistics on what was seen, were it one batch.
+REVISION = 2
 DATA = Path(__file__).parent / "data"
 SCHEDULES = ("constant", "cosine", "onecycle", "wsd")
 CURVE_STEPS = (1, 2, 5, 10, 20, 40, 80, 160, 320)
@@ -34,8 +37,8 @@ class Record:
 
     Attributes:
         meta: A JSON object:
-            `format` (version of the format), `cell` (name), `task`, `kind` (classification,
-            regression, sequence, language, autoencoder, embedding, ...), `real` (data of the
+            `format` (version of the format), `revision` (of the engine; missing: 1), `cell`
+            (name), `task`, `kind` (classification, regression, sequence, language, autoencoder, embedding, ...), `real` (data of the
             world or generated), `model`, `optimizer`, `family` (sgd, momentum, nesterov, adam,
             adamw, rmsprop, adagrad, lion, muon), `beta` (heavy-ball or Nesterov momentum of SGD,
             0 elsewhere), `batch_size`, `total_steps` (the shorter length), `lengths` (N steps),

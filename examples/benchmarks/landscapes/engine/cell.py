@@ -224,6 +224,7 @@ def _record(setting: Setting, problem: Problem, found: list[_Found], seconds: fl
     accuracy = task.metric == "accuracy"
     meta = {
         "format": record.FORMAT,
+        "revision": record.REVISION,
         "cell": setting.name,
         "task": task.name,
         "kind": task.kind,
