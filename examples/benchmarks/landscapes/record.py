@@ -38,9 +38,10 @@ class Record:
     Attributes:
         meta: A JSON object:
             `format` (version of the format), `revision` (of the engine; missing: 1), `cell`
-            (name), `task`, `kind` (classification, regression, sequence, language, autoencoder, embedding, ...), `real` (data of the
-            world or generated), `model`, `optimizer`, `family` (sgd, momentum, nesterov, adam,
-            adamw, rmsprop, adagrad, lion, muon), `beta` (heavy-ball or Nesterov momentum of SGD,
+            (name), `task`, `kind` (classification, regression, sequence, language, autoencoder,
+            embedding, ...), `real` (data of the world or generated), `model`, `optimizer`,
+            `family` (sgd, momentum, nesterov, adam, adamw, rmsprop, adagrad, lion, muon), `beta`
+            (heavy-ball or Nesterov momentum of SGD,
             0 elsewhere), `batch_size`, `total_steps` (the shorter length), `lengths` (N steps),
             `schedules` (K names), `finetune`, `loss` (cross_entropy, mse, ...), `metric`
             (accuracy, r2, loss, ...), `direction` ("max" or "min"), `default_lr` (the optimizer's
