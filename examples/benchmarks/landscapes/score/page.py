@@ -71,8 +71,11 @@ def score_section(figures: dict[str, Any]) -> str:
     parts = [
         f"{everything['trainings']} trainings ({everything['cells']} cells of "
         f"{everything['tasks']} tasks, at one or two lengths with four schedules), every seed's "
-        f"pick by itself; every task counts the same. {len(figures['left_out'])} more are left "
-        "out, since no learning rate learns anything in them. "
+        f"pick by itself. They take {everything['steps'][0]:,} to {everything['steps'][1]:,} "
+        "steps: longer ones want other rates ([below](#what-moves-the-best-learning-rate)), and a "
+        "rule that suits these need not suit them. Every task counts the same. "
+        f"{len(figures['left_out'])} more are left out, since no learning rate learns anything in "
+        "them. "
         "Written by `python -m examples.benchmarks.landscapes score`.",
         rules_table(everything["rules"]),
         f"*points lost*: of final test accuracy or R2 against the best learning rate of the grid, "

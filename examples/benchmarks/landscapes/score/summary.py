@@ -68,6 +68,7 @@ def figures_of(replay: Replay) -> dict[str, Any]:
             "tasks": tasks.number,
             "cells": len({t.cell for t in part.trainings}),
             "trainings": len({(t.cell, t.length, t.schedule) for t in part.trainings}),
+            "steps": [f(t.steps for t in part.trainings) for f in (min, max)],
             "rules": {k: f for k in part.scores if (f := _of_rule(part, k))},
         }
     return out
