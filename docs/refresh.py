@@ -27,11 +27,11 @@ def output_of(*arguments: str, folder: str) -> str:
     return run.stdout.strip("\n") + "\n"
 
 
-def picks_table() -> str:
-    sys.path.insert(0, str(ROOT / "examples" / "benchmarks"))
-    picks = importlib.import_module("picks")
-    figures = json.loads((ROOT / "docs" / "results" / "picks.json").read_text(encoding="utf-8"))
-    table: str = picks.rules_table([picks.Outcome(**task) for task in figures["tasks"]])
+def landscapes_table() -> str:
+    sys.path.insert(0, str(ROOT))
+    page = importlib.import_module("examples.benchmarks.landscapes.score.page")
+    figures = (ROOT / "docs" / "results" / "landscapes.json").read_text(encoding="utf-8")
+    table: str = page.readme_table(json.loads(figures))
     return table
 
 
@@ -61,7 +61,7 @@ def main() -> None:
 
     block(code[0] + "\n", example)
     block("<!-- quickstart-output -->\n", quickstart)
-    for name, table in (("picks", picks_table()), ("paper", paper_table())):
+    for name, table in (("landscapes", landscapes_table()), ("paper", paper_table())):
         marked = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         text = marked.sub(lambda found, new=table: found[1] + new + "\n" + found[2], text)
     README.write_text(text, encoding="utf-8")

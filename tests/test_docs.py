@@ -165,12 +165,24 @@ def test_result_pages_hold_nothing_but_their_figures(
     assert script.render(figures) == page
 
 
-def test_readme_table_of_picks_holds_the_measured_figures(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    script, figures = _benchmark("picks", monkeypatch)
-    outcomes = [script.Outcome(**task) for task in figures["tasks"]]
-    assert script.rules_table(outcomes) in README.read_text(encoding="utf-8")
+def test_the_score_and_readme_hold_the_landscapes_figures() -> None:
+    score = "examples.benchmarks.landscapes.score"
+    page = importlib.import_module(f"{score}.page")
+    price = importlib.import_module(f"{score}.price_page")
+    between = importlib.import_module(f"{score}.forms").between
+    results = ROOT / "docs" / "results"
+    figures = json.loads((results / "landscapes.json").read_text(encoding="utf-8"))
+    text = (results / "landscapes.md").read_text(encoding="utf-8")
+    assert between(text, "score") == page.score_section(figures)
+    assert between(text, "price") == price.price_section(figures)
+    guide = ROOT / "docs" / "guide"
+    for path, marker, expected in (
+        (README, "landscapes", page.readme_table(figures)),
+        (guide / "which-pick.md", "landscapes", price.offsets_guide(figures)),
+        (guide / "which-pick.md", "landscapes-picks", page.picks_guide(figures)),
+        (guide / "schedules.md", "landscapes", price.moves_guide(figures)),
+    ):
+        assert between(path.read_text(encoding="utf-8"), marker) == expected
 
 
 def test_vectorised_full_trainings_equal_the_plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ Step = Callable[[float], float]
 FloatArray = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RangeTest:
     """Learning rates and smoothed losses of one sweep, shape (steps,) each."""
 
@@ -63,10 +63,12 @@ def _ema(beta: float, correction_offset: int) -> Callable[[float, int], float]:
 # fastai: 1e-7 -> 10, losses smoothed with 0.98, the first tenth and the last five steps dropped.
 
 
-def fastai_test(step: Step, low: float = 1e-7, high: float = 10.0) -> RangeTest:
-    lrs = (low * (high / low) ** (i / N_STEPS) for i in range(N_STEPS))
+def fastai_test(
+    step: Step, low: float = 1e-7, high: float = 10.0, n_steps: int = N_STEPS
+) -> RangeTest:
+    lrs = (low * (high / low) ** (i / n_steps) for i in range(n_steps))
     test = _sweep(step, lrs, _ema(0.98, 1), stop_at=4.0)
-    lr, loss = test.lr[N_STEPS // 10 : -5], test.loss[N_STEPS // 10 : -5]
+    lr, loss = test.lr[n_steps // 10 : -5], test.loss[n_steps // 10 : -5]
     nan = np.flatnonzero(np.isnan(loss))
     end = int(nan[0]) if nan.size else loss.size
     return RangeTest(lr[:end], loss[:end])
@@ -106,26 +108,31 @@ def fastai_slide(test: RangeTest, width: int = 15, threshold: float = 0.005) -> 
 # Lightning: 1e-8 -> 1, slope with respect to the learning rate itself, not its logarithm.
 
 
-def lightning_test(step: Step, low: float = 1e-8, high: float = 1.0) -> RangeTest:
-    exponents = [0.0] + [(k + 1) / N_STEPS for k in range(1, N_STEPS)]
+def lightning_test(
+    step: Step, low: float = 1e-8, high: float = 1.0, n_steps: int = N_STEPS
+) -> RangeTest:
+    exponents = [0.0] + [(k + 1) / n_steps for k in range(1, n_steps)]
     lrs = (low * (high / low) ** e for e in exponents)
     # Its bias correction counts one step too many: the exponent is taken after the update.
     return _sweep(step, lrs, _ema(0.98, 2), stop_at=4.0)
 
 
-def lightning_suggestion(test: RangeTest) -> float | None:
+def lightning_suggestion(test: RangeTest, *, logarithmic: bool = False) -> float | None:
+    """Its suggestion; `logarithmic` takes the slope over log(lr), as a correction proposes."""
     lr, loss = test.lr[10:-1], test.loss[10:-1]
     lr, loss = lr[np.isfinite(loss)], loss[np.isfinite(loss)]
     if loss.size < 2:
         return None
-    return float(lr[np.argmin(np.gradient(loss, lr))])
+    return float(lr[np.argmin(np.gradient(loss, np.log10(lr) if logarithmic else lr))])
 
 
 # pytorch-lr-finder: from the optimizer's own learning rate to 10, steepest slope by index.
 
 
-def lr_finder_test(step: Step, low: float = 1e-7, high: float = 10.0) -> RangeTest:
-    lrs = (low * (high / low) ** (i / (N_STEPS - 1)) for i in range(N_STEPS))
+def lr_finder_test(
+    step: Step, low: float = 1e-7, high: float = 10.0, n_steps: int = N_STEPS
+) -> RangeTest:
+    lrs = (low * (high / low) ** (i / (n_steps - 1)) for i in range(n_steps))
     previous = math.nan
 
     def smooth(loss: float, i: int) -> float:
