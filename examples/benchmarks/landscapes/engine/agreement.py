@@ -17,6 +17,7 @@ from examples.benchmarks.landscapes.engine.train import Problem
 from examples.benchmarks.landscapes.models import MODELS
 from examples.benchmarks.landscapes.record import Record
 from examples.benchmarks.landscapes.tasks import TaskData
+from optuna_lrss._method.divergence import RUNAWAY
 
 
 def differences(
@@ -82,8 +83,10 @@ def against_record(setting: Setting, kept: Record, every: int = 4) -> list[tuple
 
 
 def _relative(lane: list[float], reference: list[float]) -> float:
-    """Up to where the lane diverged."""
-    stop = next((i for i, v in enumerate(lane) if not math.isfinite(v)), len(lane))
+    """Up to where the training has run away: beyond, rounding decides."""
+    wall = RUNAWAY * max(abs(reference[0]), 1.0)
+    both = enumerate(zip(lane, reference, strict=True))
+    stop = next((i for i, (a, b) in both if not (abs(a) < wall and abs(b) < wall)), len(lane))
     a, b = np.array(lane[:stop]), np.array(reference[:stop])
     return float(np.max(np.abs(a - b) / np.maximum(np.abs(b), 1e-3), initial=0.0))
 

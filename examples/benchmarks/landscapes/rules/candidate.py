@@ -28,8 +28,8 @@ from examples.benchmarks.landscapes.score.cell import Cell
 from examples.benchmarks.landscapes.score.cell import Curve
 from examples.benchmarks.landscapes.score.replay import Solved
 from examples.benchmarks.landscapes.score.weighing import Tasks
-from optuna_lrss._method.points import SMOOTHING
-from optuna_lrss._method.points import momentum_lag
+from optuna_lrss._method.recommend import SMOOTHING
+from optuna_lrss._method.recommend import momentum_lag
 
 
 ENOUGH = 0.1

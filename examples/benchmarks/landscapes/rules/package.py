@@ -2,7 +2,8 @@
 
 The curve is the record's grid of a quarter decade. The sampler's trials are a part of that grid
 (half decades) and points between it, so that a real search knows its points better than this.
-With BatchNorm the losses are those under running statistics, as `StepObjective` measures them.
+With BatchNorm the losses are those under statistics that are measured again on the training
+batches, as `StepObjective` measures them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._method.points import NoWindowError
 from optuna_lrss._method.points import PointsOfInterest
 from optuna_lrss._method.points import points_of_interest
-from optuna_lrss._method.points import recommended_lr
+from optuna_lrss._method.recommend import recommended_lr
 
 
 STEPS = 20
@@ -53,17 +54,17 @@ def _observed(curve: Curve) -> LRCurve:
 
 def recommended(cell: Cell) -> float | None:
     """The smoothed midpoint with the momentum lag, as `analyze` has it."""
-    return _recommended(cell.curve(STEPS, running=True), cell.beta)
-
-
-def recommended_again(cell: Cell) -> float | None:
-    """The same on losses whose BatchNorm statistics are measured again."""
     return _recommended(cell.curve(STEPS), cell.beta)
+
+
+def recommended_running(cell: Cell) -> float | None:
+    """The same on losses under BatchNorm's running statistics."""
+    return _recommended(cell.curve(STEPS, running=True), cell.beta)
 
 
 def _pick(name: str) -> Callable[[Cell], float | None]:
     def rule(cell: Cell) -> float | None:
-        points = _points(cell.curve(STEPS, running=True))
+        points = _points(cell.curve(STEPS))
         return None if points is None else float(getattr(points, name))
 
     return rule
@@ -71,14 +72,14 @@ def _pick(name: str) -> Callable[[Cell], float | None]:
 
 def argmin(cell: Cell) -> float | None:
     """The lowest measured loss."""
-    curve = cell.curve(STEPS, running=True)
+    curve = cell.curve(STEPS)
     lowest = int(np.argmin(curve.loss))
     return float(curve.lr[lowest]) if np.isfinite(curve.loss[lowest]) else None
 
 
 RULES = {
     "recommended": recommended,
-    "recommended, BatchNorm measured again": recommended_again,
+    "recommended, running statistics": recommended_running,
     "method 1, log-midpoint": _pick("midpoint"),
     "method 2, half-loss": _pick("half_loss"),
     "method 3, steepest": _pick("steepest"),
