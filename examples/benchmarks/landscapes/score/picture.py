@@ -31,8 +31,8 @@ def draw(figures: dict[str, Any], path: Path) -> None:
     means = [rules[n]["mean"] for n in shown]
     tops = [rules[n]["mean_interval"][1] or 0.0 for n in shown]
     low, high = 0.8 * max(min(means), _LEAST * max(means)), 1.2 * max(*means, *tops)
-    figure, ax = plt.subplots(figsize=(10.5, 5.6))
-    ax.set(yscale="log", ylim=(low, high), xlim=(-0.15, len(columns) + 0.3))
+    figure, ax = plt.subplots(figsize=(11.5, 5.6))
+    ax.set(yscale="log", ylim=(low, high), xlim=(-0.15, len(columns) + 0.4))
     for x, column in enumerate(sorted(columns)):
         _draw_column(ax, x, columns[column], rules)
     steps = [[rules[n]["steps"] for n in columns[c]] for c in sorted(columns)]
@@ -68,8 +68,8 @@ def _column(steps: float) -> int:
 
 
 def _span(steps: list[float]) -> str:
-    ends = sorted({f"{s:,.0f}" for s in (min(steps), max(steps))}, key=len)
-    return " - ".join(ends)
+    low, high = (f"{end:,.0f}" for end in (min(steps), max(steps)))
+    return low if low == high else f"{low} - {high}"
 
 
 def _color(name: str) -> str:
