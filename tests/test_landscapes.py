@@ -241,6 +241,11 @@ def test_a_cell_has_the_shapes_of_the_format(made: record.Record) -> None:
     assert made.meta["guess"] == pytest.approx(10, abs=2)
 
 
+def test_a_cell_leaves_the_processs_arithmetic_as_it_was() -> None:
+    cell.run(setting("digits", "linear", "sgd"), tasks.load, MODELS["linear"])
+    assert torch.tensor(1e-40) * 1.0 > 0.0  # subnormal
+
+
 def test_a_cell_is_what_its_trainings_give_one_by_one(made: record.Record) -> None:
     seed, at = 1, 17  # of the rates: 10 ** -1.75
     again = problem("digits", "mlp_batchnorm", "momentum", 300, seed)
