@@ -53,7 +53,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(Study|Trial|FrozenTrial|BaseTrial|BaseSampler|BaseStorage|FloatDistribution)"),
     (
         r"py:.*",
-        r"(LossForm|StepOptions|Settings|OneCycleLR|CyclicLR|LambdaLR|Figure|Axes|go|optional|callable)",
+        r"(LossForm|Start|StepOptions|Settings|OneCycleLR|CyclicLR|LambdaLR|Figure|Axes|go|optional|callable)",
     ),
     (r"py:.*", r"(int|float|bool|str|dict|tuple|list|None|object|[A-Z]\w*Error)"),
 ]

@@ -138,9 +138,12 @@ def _optimize(
 
 @contextmanager
 def _quiet_optuna() -> Iterator[None]:
-    """Optuna logs every trial; a caller who knows nothing of it need not see that."""
+    """Optuna logs every trial; a caller who knows nothing of it need not see that.
+
+    Nor its warning of a trial that raised, with the traceback that the caller gets anyway.
+    """
     verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(max(verbosity, optuna.logging.WARNING))
+    optuna.logging.set_verbosity(max(verbosity, optuna.logging.ERROR))
     try:
         yield
     finally:

@@ -123,3 +123,16 @@ def test_model_that_cannot_learn_is_named() -> None:
     pieces = make_pieces()._replace(loss_fn=lambda output, _: 0.0 * output.sum() + 1.0)
     with pytest.raises(NoWindowError):
         find_lr(*pieces, steps=2)
+
+
+def test_an_error_of_a_trial_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    def loss_fn(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("no loss")
+
+    optuna.logging.enable_propagation()  # to what pytest captures
+    try:
+        with pytest.raises(RuntimeError, match="no loss"):
+            find_lr(*make_pieces()._replace(loss_fn=loss_fn), progress=False)
+    finally:
+        optuna.logging.disable_propagation()
+    assert not [record for record in caplog.records if record.exc_info]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import threading
@@ -14,8 +15,12 @@ from optuna.trial import FrozenTrial
 
 from optuna_lrss import LRStepSampler
 from optuna_lrss import analyze
+from optuna_lrss._study.claims import Choice
 from optuna_lrss._study.claims import Claim
 from optuna_lrss._study.claims import Claims
+from optuna_lrss._study.claims import Contest
+from optuna_lrss._study.claims import Pending
+from optuna_lrss._study.clock import Clock
 from tests.workers import fleet
 
 
@@ -193,3 +198,42 @@ def test_repeats_are_not_overdone(name: str) -> None:
 
 def noisy(lr: float, number: int) -> float:
     return fleet.loss_at(lr) + 0.05 * ((number * 7919) % 13 - 6) / 6
+
+
+class _Storage:
+    def set_trial_system_attr(self, *_: object) -> None:
+        pass
+
+
+class _Clock(Clock):
+    def __init__(self) -> None:
+        self.at = 0.0
+
+    def monotonic(self) -> float:
+        return self.at
+
+    def sleep(self, seconds: float) -> None:
+        self.at += seconds
+
+
+@pytest.mark.parametrize(("mine", "chosen"), [(3, 1), (5, 2)])
+def test_of_two_equal_claims_the_lower_number_keeps_it(mine: int, chosen: int) -> None:
+    """It waits until the other has given way; the higher number chooses anew at once."""
+    other = Pending(4, -2.0, (), 0, None, committed=False)
+    clock = _Clock()
+    decided: list[Choice] = []
+
+    def decide() -> Choice:
+        decided.append(Choice(-2.0 - len(decided), "coarse", 0, before=0))
+        return decided[-1]
+
+    def look(choice: Choice) -> Contest:
+        held = choice.x == -2.0 and (mine > 4 or clock.at < 0.1)
+        return Contest(int(held), [other] if held else [])
+
+    trial = optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING)
+    trial.number = mine
+    claims = Claims(_Storage(), clock, contextlib.nullcontext())
+    assert claims.choose(trial, decide, look).x == -1.0 - chosen
+    assert len(decided) == chosen
+    assert (clock.at > 0.0) == (mine < 4)
