@@ -69,6 +69,7 @@ class Observations:
         self._n_plain = 0
         self._foreseen: tuple[int, float, float, LRCurve] | None = None  # size, lr, loss, curve
         self._baseline: float | None = None
+        self._lowest = self._lowest_feasible = math.inf  # of completed trials
         self._cells: dict[int, list[tuple[float, int]]] = {}  # trials with a loss: decades, index
         self._curves: dict[tuple[float | None, bool], LRCurve] = {}
         self._cache: dict[Any, Any] = {}
@@ -90,6 +91,9 @@ class Observations:
             self._cells.setdefault(round(x / _CELL), []).append((x, len(self.items) - 1))
         if observation.state == TrialState.COMPLETE:
             self._horizon = max(self._horizon, self._last_step[-1])
+            self._lowest = min(self._lowest, observation.loss)
+            if observation.is_feasible:
+                self._lowest_feasible = min(self._lowest_feasible, observation.loss)
         self._baseline = observation.baseline if self._baseline is None else self._baseline
         self._curves.clear()
         self._all_complete &= observation.state == TrialState.COMPLETE
@@ -237,14 +241,13 @@ class Observations:
     @property
     def lowest(self) -> float | None:
         """The lowest finite loss of a completed trial, of feasible ones where there are any."""
-        measured = self._measured
-        feasible = [o.loss for o in measured if o.is_feasible]
-        return min(feasible or (o.loss for o in measured), default=None)
+        lowest = self._lowest_feasible if self.is_feasible else self._lowest
+        return lowest if lowest < math.inf else None
 
     @property
     def is_feasible(self) -> bool:
         """Whether a completed trial with a loss meets its constraints."""
-        return any(o.is_feasible for o in self._measured)
+        return self._lowest_feasible < math.inf
 
     @property
     def _measured(self) -> list[Observation]:
