@@ -523,3 +523,13 @@ def test_the_height_of_a_wall_counts_up_to_one_drop_above_the_untrained_loss() -
 
     assert pick(2.0) == pick(2.9) == pick(INF)
     assert pick(2.0) < 0.999 * pick(1.5)
+
+
+def test_a_fall_that_ends_jagged_is_no_plateau() -> None:
+    """Four times the noise of the learned part exceeds the drop; that of the plateau does not."""
+    x = np.concatenate([np.arange(-6.0, -2.9, 0.25), [-2.5, -2.0], np.arange(-1.75, 0.1, 0.25)])
+    fallen = [0.8, 1.5, 0.82, 1.51, 0.8, 1.55, 0.9, INF]
+    loss = np.concatenate([np.full(13, 2.3), [2.25, 1.9], fallen])
+    points = points_of_interest(LRCurve.from_observations(10.0**x, loss), 2.306)
+    assert points.noise > 0.25
+    assert points.fit.scatter < 0.05

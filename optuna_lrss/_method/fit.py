@@ -80,7 +80,8 @@ class CurveFit:
         flank: The left flank on the grid, smooth enough for a curvature, shape ``(g,)``; right
             of the fall it goes on without the wall.
         flank_end: log10 of the last learning rate that the flank was fitted to.
-        noise: Estimated standard deviation of one normalised loss.
+        noise: Estimated standard deviation of one normalised loss where the model has learned.
+        scatter: The same of any loss of the curve: what a drop has to stand out from.
     """
 
     x: FloatArray
@@ -88,6 +89,7 @@ class CurveFit:
     flank: FloatArray
     flank_end: float
     noise: float
+    scatter: float
 
 
 def fit_curve(
@@ -110,9 +112,9 @@ def fit_curve(
     form = _fit_form(x, y, np.sqrt(weight) / assumed)
     known = yn < WALL
     level = np.minimum(_form(form, x[known]), WALL)
-    noise = _noise_of(x[known], (y[known] - level) * np.sqrt(weight[known]), level)
+    scatter, noise = _noise_of(x[known], (y[known] - level) * np.sqrt(weight[known]), level)
     if repeats is not None:
-        noise = _pooled(noise, int(known.sum()), repeats)
+        scatter, noise = (_pooled(n, int(known.sum()), repeats) for n in (scatter, noise))
     form = _fit_form(x, y, np.sqrt(weight) / max(noise, FORM_ERROR))
     grid = np.linspace(x[0], x[-1], max(int(np.ceil((x[-1] - x[0]) / STEP)), 2) + 1)
     residual = y[known] - np.minimum(_form(form, x[known]), WALL)
@@ -123,7 +125,7 @@ def fit_curve(
     value = np.where(grid <= last + STEP, value, np.maximum(value, WALL))
     end = _flank_end(x, y)
     flank = _flank(x[:end], y[:end], weight[:end], noise, form, grid)
-    return CurveFit(grid, value, flank, float(x[end - 1]), noise)
+    return CurveFit(grid, value, flank, float(x[end - 1]), noise, scatter)
 
 
 def _flank(
@@ -298,7 +300,7 @@ def _landmarks(x: FloatArray, y: FloatArray) -> tuple[float, float]:
     return float(half), float(x[high[0]] if high.size else x[-1] + 0.7)
 
 
-def _noise_of(x: FloatArray, residual: FloatArray, level: FloatArray) -> float:
+def _noise_of(x: FloatArray, residual: FloatArray, level: FloatArray) -> tuple[float, float]:
     """Noise from each residual's distance to the line through its neighbours.
 
     A bump that the form does not know leaves smooth residuals, noise leaves rough ones: only the
@@ -312,18 +314,19 @@ def _noise_of(x: FloatArray, residual: FloatArray, level: FloatArray) -> float:
         level: The form there, shape ``(m,)``.
 
     Returns:
-        Standard deviation of one normalised loss; 0 for too few points.
+        Standard deviation of one normalised loss, over all and of a model that has learned; 0 for
+        too few points.
     """
     if x.size < _ENOUGH:
-        return 0.0
+        return 0.0, 0.0
     left = (x[2:] - x[1:-1]) / (x[2:] - x[:-2])
     rough = residual[1:-1] - left * residual[:-2] - (1.0 - left) * residual[2:]
     rough = rough / np.sqrt(1.0 + left**2 + (1.0 - left) ** 2)
-    noise = _MAD * float(np.median(np.abs(rough)))
+    scatter = _MAD * float(np.median(np.abs(rough)))
     learned = rough[level[1:-1] < HALF]  # not on the wall, where every form errs
     if learned.size < _ENOUGH or np.mean(learned[1:] * learned[:-1] < 0.0) < _ALTERNATING:
-        return noise
-    return max(noise, _MAD * float(np.median(np.abs(learned))))
+        return scatter, scatter
+    return scatter, max(scatter, _MAD * float(np.median(np.abs(learned))))
 
 
 def _pooled(noise: float, m: int, repeats: RepeatNoise) -> float:

@@ -176,7 +176,7 @@ def _fitted(
     lowest = float(curve.loss[curve.finite].min())
     _require_drop(curve, baseline, lowest, curve.repeat_noise or 0.0, search_range)
     fit = _fit_normalised(curve, baseline, lowest)
-    _require_drop(curve, baseline, lowest, fit.noise * (baseline - lowest), search_range)
+    _require_drop(curve, baseline, lowest, fit.scatter * (baseline - lowest), search_range)
     if fit.noise > QUIET:
         # The lowest of noisy losses is too low by about the noise: start over from the model's.
         lowest += float(fit.value.min()) * (baseline - lowest)

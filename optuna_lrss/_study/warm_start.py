@@ -108,17 +108,14 @@ def nearest_window(
     Returns:
         ``(min_lr, max_lr)``, or ``None`` if no configuration has a window yet.
     """
-    best: tuple[float, Window] | None = None
-    for curve in curves:
-        if len(curve.items) < _MIN_TRIALS:
-            continue
-        window = Known(curve, baseline).value().window
-        if window is None:
-            continue
-        far = _distance(curve, params, param_name)
-        if best is None or far <= best[0]:
-            best = far, window
-    return None if best is None else best[1]
+    long_enough = [c for c in curves if len(c.items) >= _MIN_TRIALS]
+    # A window takes a fit of the curve, a distance next to nothing: the nearest is asked first.
+    far = [_distance(curve, params, param_name) for curve in long_enough]
+    for i in sorted(range(len(far)), key=lambda i: (far[i], -i)):
+        window = Known(long_enough[i], baseline).value().window
+        if window is not None:
+            return window
+    return None
 
 
 def _distance(curve: Observations, params: dict[str, Any], param_name: str) -> float:
