@@ -323,7 +323,7 @@ def test_the_data_section_counts_what_there_is(made: record.Record) -> None:
     text = section([made, other], 2_500_000, agreement)
 
     assert text.startswith("2 cells of 1 tasks (1 with data of the world)")
-    assert "1 at two lengths; 12 to 48 steps" in text
+    assert "0 of an earlier engine; 1 at two lengths; 12 to 48 steps" in text
     assert f"{(2 + 1) * 2 * 4 * 33:,} trainings in 2.5 MB" in text
     assert "in 75.0% of the trainings (median 2e-12)" in text
     assert "within half a point in 50% of them, and up to 7 points" in text

@@ -64,6 +64,7 @@ def _summary(metas: list[dict[str, Any]], size: int) -> str:
     seconds = sum(m["seconds"] for m in metas)
     twice = sum(len(m["lengths"]) > 1 for m in metas)
     tuned = sum(m["finetune"] for m in metas)
+    earlier = sum(m.get("revision", 1) < record.REVISION for m in metas if not m["finetune"])
     shortest = min(min(m["lengths"]) for m in metas)
     longest = max(max(m["lengths"]) for m in metas)
     trainings = sum(
@@ -71,7 +72,8 @@ def _summary(metas: list[dict[str, Any]], size: int) -> str:
     ) * len(record.LEARNING_RATES)
     return (
         f"{len(metas)} cells of {len(tasks)} tasks ({sum(tasks.values())} with data of the "
-        f"world), {tuned} of them fine-tuning; {twice} at two lengths; {shortest:,} to "
+        f"world), {tuned} of them fine-tuning, {earlier} of an earlier engine; {twice} at two "
+        f"lengths; {shortest:,} to "
         f"{longest:,} steps. That is {trainings:,} trainings in {size / 1e6:.1f} MB. They took "
         f"{seconds / 60:.0f} minutes of one core, so about {seconds / 120:.0f} on two."
     )
