@@ -38,7 +38,6 @@ from optuna_lrss._study.keys import configuration_of
 from optuna_lrss._study.known import baseline_for
 from optuna_lrss._study.moment import Moment
 from optuna_lrss._study.stored_search import stored_search
-from optuna_lrss._study.trials import Observation
 from optuna_lrss._study.trials import baseline_of
 from optuna_lrss._study.warm_start import search_over
 
@@ -167,7 +166,7 @@ def analysis_of(
         lowest=points.lowest,
         param_name=param_name,
         search_range=(distribution.low, distribution.high),
-        configuration=dict(_values(observations.items[0], param_name)),
+        configuration=observations.params(param_name),
         trials=tuple((o.number, o.lr, o.loss) for o in observations.items),
         roles={o.number: o.role for o in observations.items if o.role is not None},
         horizons=horizons,
@@ -267,10 +266,6 @@ def _scattered(curves: Sequence[Observations], param_name: str) -> str:
         "needs three at the same values: fix the other parameters, or search with LRStepSampler("
         "base_sampler=...), which takes a whole curve at each of their values."
     )
-
-
-def _values(observation: Observation, param_name: str) -> dict[str, Any]:
-    return {k: v for k, v in observation.params.items() if k != param_name}
 
 
 def _bracket(curve: LRCurve, lr: float, name: str) -> tuple[float, float]:

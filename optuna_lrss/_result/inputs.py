@@ -7,12 +7,10 @@ import numbers
 from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
-from typing import TypeGuard
-
-import numpy as np
 
 from optuna_lrss._method.recommend import lag_at
 from optuna_lrss._method.recommend import momentum_lag
+from optuna_lrss._study.arguments import is_number
 from optuna_lrss._study.attributes import number_in
 from optuna_lrss._study.curves import Observations
 from optuna_lrss._study.keys import GROUPS
@@ -41,7 +39,7 @@ def require_arguments(
         )
     if not isinstance(param_name, str):
         raise ValueError(f"param_name={param_name!r} must be a string, such as 'lr'.")
-    if not (baseline is None or (_is_number(baseline) and math.isfinite(baseline))):
+    if not (baseline is None or (is_number(baseline) and math.isfinite(baseline))):
         raise ValueError(
             f"baseline={baseline!r} must be a finite number, the untrained model's loss, or None."
         )
@@ -53,23 +51,18 @@ def require_arguments(
                 f"{name}={value!r} must be a whole number of at least {least}, the optimizer "
                 "steps of a short trial, or None."
             )
-    if not (momentum is None or (_is_number(momentum) and 0.0 <= momentum < 1.0)):
+    if not (momentum is None or (is_number(momentum) and 0.0 <= momentum < 1.0)):
         raise ValueError(
             f"momentum={momentum!r} must be a number in [0, 1), SGD's heavy-ball beta, or None."
         )
-    if not (tolerance is None or (_is_number(tolerance) and 0.0 < tolerance < math.inf)):
+    if not (tolerance is None or (is_number(tolerance) and 0.0 < tolerance < math.inf)):
         raise ValueError(f"tolerance={tolerance!r} must be a width in decades, such as 0.1.")
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    """Whether it is a real number, NumPy's among them; a bool is none."""
-    return isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
 
 
 def groups_of(stored: Mapping[str, Any]) -> tuple[float, ...]:
     """Learning rate of each param group relative to the first one's; empty where all are equal."""
     ratios = stored.get(GROUPS, ())
-    if not isinstance(ratios, (list, tuple)) or not all(map(_is_number, ratios)):
+    if not isinstance(ratios, (list, tuple)) or not all(map(is_number, ratios)):
         return ()
     return tuple(float(ratio) for ratio in ratios)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Iterable
 from dataclasses import dataclass
 from dataclasses import field
 from typing import Any
 from typing import Protocol
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -172,6 +174,11 @@ def require_count(name: str, value: object, *, at_least: int = 1) -> None:
     """Refuses what is not a whole number, or too small."""
     if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
         raise ValueError(f"{name}={value!r} must be a whole number of at least {at_least}.")
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether it is a real number, NumPy's among them; a bool is none."""
+    return isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
 
 
 def require_positive(name: str, value: object, what: str) -> float:

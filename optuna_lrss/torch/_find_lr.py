@@ -16,12 +16,12 @@ from tqdm import tqdm
 
 from optuna_lrss._result.analysis import analyze
 from optuna_lrss._result.lr_analysis import LRAnalysis
+from optuna_lrss._study.arguments import is_number
 from optuna_lrss._study.arguments import require_count
 from optuna_lrss._study.pruner import LRStepPruner
 from optuna_lrss._study.sampler import LRStepSampler
 from optuna_lrss.torch._objective import StepObjective
 from optuna_lrss.torch._settings import StepOptions
-from optuna_lrss.torch._settings import is_number
 
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from torch.optim import SGD
 from torch.optim import Optimizer
 from torch.optim import RMSprop
 
-from optuna_lrss.torch._settings import is_number
+from optuna_lrss._study.arguments import is_number
 
 
 def learning_rate_ratios(optimizer: Optimizer, base_lr: float | None = None) -> list[float]:

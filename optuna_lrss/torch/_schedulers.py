@@ -19,9 +19,9 @@ from torch.optim.lr_scheduler import CyclicLR
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.lr_scheduler import OneCycleLR
 
+from optuna_lrss._study.arguments import is_number
 from optuna_lrss.torch._optimizers import learning_rate_ratios
 from optuna_lrss.torch._optimizers import set_learning_rate
-from optuna_lrss.torch._settings import is_number
 
 
 def one_cycle(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import TypedDict
 import numpy as np
 import torch
 
+from optuna_lrss._study.arguments import is_number
 from optuna_lrss._study.arguments import require_count
 
 
@@ -170,11 +170,6 @@ def read_objects(extra_state: Any) -> tuple[Any, ...]:
             "extra_state=[...]."
         )
     return tuple(extra_state)
-
-
-def is_number(value: object) -> bool:
-    """Whether it is a real number, NumPy's among them; a bool is none."""
-    return isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
 
 
 def _require_device(device: object) -> None:
