@@ -14,11 +14,14 @@ import numpy as np
 from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._method.points import TooFewPointsError
 from optuna_lrss._method.points import points_of_interest
+from optuna_lrss._method.recommend import TOTAL_STEPS as _DEFAULT_TOTAL_STEPS
+from optuna_lrss._result.advice import advice_of
 from optuna_lrss._result.diagnostics import Facts
 from optuna_lrss._result.diagnostics import diagnose
 from optuna_lrss._result.horizons import drift_of
 from optuna_lrss._result.horizons import picks_at_each_step
 from optuna_lrss._result.horizons import picks_of
+from optuna_lrss._result.inputs import count_in
 from optuna_lrss._result.inputs import groups_of
 from optuna_lrss._result.inputs import lag_of
 from optuna_lrss._result.inputs import require_arguments
@@ -34,6 +37,7 @@ from optuna_lrss._study.history import StudyHistory
 from optuna_lrss._study.keys import GUESS
 from optuna_lrss._study.keys import MOMENTUM
 from optuna_lrss._study.keys import STEPS
+from optuna_lrss._study.keys import TOTAL_STEPS
 from optuna_lrss._study.keys import configuration_of
 from optuna_lrss._study.known import baseline_for
 from optuna_lrss._study.moment import Moment
@@ -61,6 +65,7 @@ def analyze(
     momentum: float | None = None,
     normalize: bool = True,
     tolerance: float | None = None,
+    total_steps: int | None = None,
 ) -> LRAnalysis:
     """Reads the viable window and the picks off a study's short trials, whoever sampled them.
 
@@ -78,6 +83,8 @@ def analyze(
         normalize: Whether the curvature is taken on the normalised loss.
         tolerance: Width in decades that counts as resolved; default what the study was searched
             with (``lrss:search:lr``, the last :class:`LRStepSampler` to begin), else 0.1.
+        total_steps: Optimizer steps of the training that ``recommended`` and ``peak`` are for;
+            default what the study stores (``lrss:total_steps``), else 1000.
 
     Returns:
         The analysis.
@@ -87,7 +94,7 @@ def analyze(
             such parameter or configuration.
         NoWindowError: If there is no viable window; the message says what to change.
     """
-    require_arguments(study, param_name, step, baseline, steps, momentum, tolerance)
+    require_arguments(study, param_name, step, baseline, steps, momentum, tolerance, total_steps)
     history = _history(study, param_name)
     return analysis_of(
         study,
@@ -99,6 +106,7 @@ def analyze(
         momentum=momentum,
         normalize=normalize,
         tolerance=tolerance,
+        total_steps=total_steps,
     )
 
 
@@ -113,6 +121,7 @@ def analysis_of(
     momentum: float | None = None,
     normalize: bool = True,
     tolerance: float | None = None,
+    total_steps: int | None = None,
 ) -> LRAnalysis:
     """As :func:`analyze`, of a study that was read already.
 
@@ -126,6 +135,7 @@ def analysis_of(
         momentum: The same.
         normalize: The same.
         tolerance: The same.
+        total_steps: The same.
     """
     param_name = history.param_name
     distribution = observations.items[-1].distributions[param_name]
@@ -136,8 +146,12 @@ def analysis_of(
     own = next((o.momentum for o in observations.items if o.momentum is not None), 0.0)
     beta = next(float(b) for b in (momentum, number_in(stored, MOMENTUM), own) if b is not None)
     lag = lag_of(observations, stored, horizon, beta, given=momentum is not None)
-    horizons = {} if step is not None else picks_at_each_step(observations, known, lag, normalize)
-    if step is not None:
+    told = total_steps if total_steps is not None else count_in(stored, TOTAL_STEPS)
+    total = _DEFAULT_TOTAL_STEPS if told is None else int(told)
+    horizons = {}
+    if step is None:
+        horizons = picks_at_each_step(observations, known, lag, normalize, total)
+    else:
         observations = at_step(observations, step)
         horizon = step
     curve = observations.curve(known)
@@ -150,7 +164,10 @@ def analysis_of(
     horizon = None if horizon is None else int(horizon)
     n = horizon if horizon is not None else _DEFAULT_STEPS
     search = _search(study, history, observations, known, tolerance)
-    picks = picks_of(curve, points, n, lag)
+    longer: dict[int, LRCurve] = {}
+    picks = picks_of(curve, points, n, lag, total)
+    advice = advice_of({n: curve, **longer}, {n: points.lowest}, points.baseline, lag, total)
+    picks |= {"recommended": advice.recommended, "peak": advice.peak}
     result = LRAnalysis(
         curve=curve,
         baseline=points.baseline,
@@ -175,6 +192,11 @@ def analysis_of(
         lag=lag(n),
         steps_known=horizon is not None,
         groups=groups_of(stored),
+        longer=longer,
+        total_steps=total,
+        total_steps_known=told is not None,
+        horizon=advice.horizon,
+        gained=advice.gained,
     )
     facts = Facts(
         result=result,

@@ -12,6 +12,8 @@ MOMENTUM = "lrss:momentum"
 LAG = "lrss:lag"
 GUESS = "lrss:guess"
 GROUPS = "lrss:groups"
+#: Optimizer steps of the training that the search is for.
+TOTAL_STEPS = "lrss:total_steps"
 #: Study user attribute of LRStepSampler, one for each learning rate: how it is searched.
 SEARCH = "lrss:search"
 #: Trial user attribute of StepObjective: {"steps", "diverged"[, "stderr"]}, and from a factory
