@@ -56,7 +56,7 @@ def recommended_lr(
     Returns:
         A learning rate.
     """
-    x, smooth = _smoothed(curve, baseline, lowest)
+    x, smooth = smoothed(curve, baseline, lowest)
     at_max = int(np.argmin(smooth))
     yn = (smooth - smooth[at_max]) / max(1.0 - smooth[at_max], 1e-12)
     at_half = before_half(yn, at_max) or 0
@@ -67,7 +67,7 @@ def recommended_lr(
     return float(midpoint * (momentum_lag(momentum, steps) if lag is None else lag))
 
 
-def _smoothed(curve: LRCurve, baseline: float, lowest: float) -> tuple[FloatArray, FloatArray]:
+def smoothed(curve: LRCurve, baseline: float, lowest: float) -> tuple[FloatArray, FloatArray]:
     """Grid in decades over the known range, and the capped, smoothed losses on it, normalised."""
     from scipy.ndimage import gaussian_filter1d  # here, since it takes 0.1 s to import
 
