@@ -33,6 +33,7 @@ def report(result: AnalysisData) -> str:
         f"  viable window   {result.min_lr:.2e} .. {result.max_lr:.2e}   ({width:.2f} decades)",
         f"  recommended     {result.recommended:.2e}",
         f"  loss            {result.baseline:.4g} untrained, {result.lowest:.4g} lowest{noise}",
+        *longer_lines(result),
         "",
         "  point         learning rate   known neighbours",
     ]
@@ -56,10 +57,20 @@ def report(result: AnalysisData) -> str:
     return "\n".join(lines)
 
 
+def longer_lines(result: AnalysisData) -> list[str]:
+    """What was spent at each longer horizon, a line each."""
+    return [
+        f"  longer          {int(curve.count.sum())} trials of {steps} steps"
+        for steps, curve in result.longer.items()
+    ]
+
+
 def cost_of(result: AnalysisData) -> str:
     """What the curve cost."""
     horizon = f" of {result.steps} steps" if result.steps_known else ""
-    return f"{result.n_trials} short trials{horizon}"
+    short = len(result.trials)
+    longer = f" and {result.n_trials - short} longer" if result.longer else ""
+    return f"{short} short trials{horizon}{longer}"
 
 
 def groups_note(result: AnalysisData) -> str:

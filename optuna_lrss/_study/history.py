@@ -74,6 +74,11 @@ class StudyHistory:
         self.told = [o for o in announced if o is not None]
         return self
 
+    def longer_of(self, configuration: Configuration) -> dict[int, Observations]:
+        """The finished longer trials of a configuration, by their horizons, ascending."""
+        found = {horizon: o for (key, horizon), o in self.longer.items() if key == configuration}
+        return dict(sorted(found.items()))
+
     def foresee(self, told: Iterable[Observation]) -> StudyHistory:
         """The history as it will be when trials that are being told are in the storage."""
         ahead = copy.copy(self)
