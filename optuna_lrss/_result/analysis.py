@@ -34,12 +34,14 @@ from optuna_lrss._study.curves import at_step
 from optuna_lrss._study.curves import best_of
 from optuna_lrss._study.curves import ranked
 from optuna_lrss._study.history import StudyHistory
+from optuna_lrss._study.horizons import Horizons
 from optuna_lrss._study.keys import GUESS
 from optuna_lrss._study.keys import MOMENTUM
 from optuna_lrss._study.keys import STEPS
 from optuna_lrss._study.keys import TOTAL_STEPS
 from optuna_lrss._study.keys import configuration_of
 from optuna_lrss._study.known import baseline_for
+from optuna_lrss._study.longer_search import open_horizon
 from optuna_lrss._study.moment import Moment
 from optuna_lrss._study.stored_search import stored_search
 from optuna_lrss._study.trials import baseline_of
@@ -163,8 +165,9 @@ def analysis_of(
     )
     horizon = None if horizon is None else int(horizon)
     n = horizon if horizon is not None else _DEFAULT_STEPS
-    search = _search(study, history, observations, known, tolerance)
-    longer: dict[int, LRCurve] = {}
+    search, resolved = _search(study, history, observations, known, tolerance)
+    trials_of = history.longer_of(observations.configuration) if step is None else {}
+    longer = {n: o.curve(known) for n, o in trials_of.items()}
     picks = picks_of(curve, points, n, lag, total)
     advice = advice_of({n: curve, **longer}, {n: points.lowest}, points.baseline, lag, total)
     picks |= {"recommended": advice.recommended, "peak": advice.peak}
@@ -173,10 +176,10 @@ def analysis_of(
         baseline=points.baseline,
         **picks,
         brackets={name: _bracket(curve, lr, name) for name, lr in picks.items()},
-        resolved=search.is_resolved(),
+        resolved=resolved,
         diagnostics=(),
-        n_trials=len(observations.items),
-        n_steps=_total_steps(observations, horizon),
+        n_trials=sum(len(o.items) for o in (observations, *trials_of.values())),
+        n_steps=_total_steps(observations, horizon, trials_of),
         steps=n,
         momentum=beta,
         noise=points.noise,
@@ -249,8 +252,10 @@ def _search(
     observations: Observations,
     baseline: float | None,
     tolerance: float | None,
-) -> CurveSearch:
+) -> tuple[CurveSearch, bool]:
     """What is left to do on a curve, as the sampler that searched it last sees it.
+
+    And whether nothing is, at longer horizons neither.
 
     Args:
         study: The study.
@@ -267,14 +272,20 @@ def _search(
         arguments = replace(arguments, options=replace(arguments.options, tolerance=tolerance))
     best = None if arguments.max_configurations is None else best_of(history.curves.values())
     is_best = best is not None and best.configuration == observations.configuration
-    return search_over(
+    moment = Moment.of_finished(history, baseline_of(study), Horizons.stored(attrs))
+    distribution = observations.items[-1].range_of(history.param_name)
+    search = search_over(
         arguments,
-        Moment.of_finished(history, baseline_of(study)),
+        moment,
         observations,
-        observations.items[-1].range_of(history.param_name),
+        distribution,
         full=stored is None or tolerance is not None or is_best,
         given=baseline,
     )
+    resolved = search.is_resolved()
+    if resolved and (is_best or not history.is_nested):
+        resolved = open_horizon(moment, observations, distribution, given=baseline) is None
+    return search, resolved
 
 
 def _scattered(curves: Sequence[Observations], param_name: str) -> str:
@@ -303,8 +314,13 @@ def _bracket(curve: LRCurve, lr: float, name: str) -> tuple[float, float]:
     return float(curve.lr[low]), float(curve.lr[high])
 
 
-def _total_steps(observations: Observations, steps: int | None) -> int | None:
+def _total_steps(
+    observations: Observations, steps: int | None, longer: Mapping[int, Observations]
+) -> int | None:
     """Optimizer steps of all trials; those that do not say took the whole horizon."""
-    counts = [o.steps if o.steps is not None else steps for o in observations.items]
+    horizons = ((steps, observations), *longer.items())
+    counts = [
+        o.steps if o.steps is not None else n for n, trials in horizons for o in trials.items
+    ]
     known = [int(c) for c in counts if c is not None]
     return sum(known) if len(known) == len(counts) else None

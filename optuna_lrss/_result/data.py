@@ -63,7 +63,7 @@ class AnalysisData:
         brackets: For each point its known neighbours, ``(low, high)``.
         resolved: Whether nothing more needs to be tried to know every point within the tolerance.
         diagnostics: What is doubtful, each with a remedy.
-        n_trials: Finished trials of the curve.
+        n_trials: Finished trials, longer ones too.
         n_steps: Optimizer steps that they took; ``None`` where the objective does not say.
         steps: Horizon of the short trials; 20, the paper's, where it is not known.
         steps_known: Whether it is.
@@ -75,7 +75,8 @@ class AnalysisData:
         param_name: Name of the learning rate.
         search_range: Range of the learning rate, ``(low, high)``.
         configuration: Values of the other parameters.
-        trials: Finished trials in order, ``(number, learning rate, loss)``; ``nan`` = failed.
+        trials: Finished short trials in order, ``(number, learning rate, loss)``; ``nan`` =
+            failed.
         roles: Why the sampler tried each trial's learning rate, ``{trial number: role}``; empty
             for other samplers.
         horizons: Picks at each snapshot step, ``{step: {pick: learning rate}}``.

@@ -39,6 +39,7 @@ def report(result: AnalysisData) -> str:
         f"  {window_name(result):<14}  {result.min_lr:.2e} .. {result.max_lr:.2e}   "
         f"({width:.2f} decades)",
         f"  loss            {result.baseline:.4g} untrained, {result.lowest:.4g} lowest{noise}",
+        *longer_lines(result),
         "",
         "  point         learning rate   interval",
     ]
@@ -72,11 +73,19 @@ def window_name(result: AnalysisData) -> str:
     return "narrow window" if is_narrow(result) else "viable window"
 
 
+def longer_lines(result: AnalysisData) -> list[str]:
+    """What was spent at each longer horizon, a line each."""
+    return [
+        f"  longer          {int(curve.count.sum())} trials of {steps} steps"
+        for steps, curve in result.longer.items()
+    ]
+
+
 def cost_of(result: AnalysisData) -> str:
     """What the curve cost."""
     horizon = f" of {result.steps} steps" if result.steps_known else ""
-    longer = "".join(f" and {int(c.count.sum())} of {n}" for n, c in result.longer.items())
-    short = result.n_trials - sum(int(c.count.sum()) for c in result.longer.values())
+    short = len(result.trials)
+    longer = f" and {result.n_trials - short} longer" if result.longer else ""
     return f"{short} short trials{horizon}{longer}"
 
 
