@@ -29,7 +29,8 @@ _BEGIN, _END = "    # begin table\n", "    # end table\n"
 _INTRODUCTION = (
     "# The picks for a training",
     "",
-    "How `recommended` and `peak` were fitted, how sure they are, and what their doubts are worth, "
+    "How `recommended` and `peak` were fitted, how sure they are, and what their doubts are "
+    "worth, "
     "on the [landscapes](landscapes.md); what they lose beside other finders is "
     "[there](landscapes.md#score). Written by `python -m examples.benchmarks.landscapes advice "
     "--write`, from the figures in `advice.json` beside this page. Every task counts the same; "
@@ -44,7 +45,8 @@ _INTRODUCTION = (
 )
 _LEFT_OUT = (
     "The rule fitted on all tasks but one loses what the package's constants lose (the score's "
-    "first rows), so they are no luck of the fit. Tried, and left out because they lost as much or "
+    "first rows), so they are no luck of the fit. Tried, and left out because they lost as much "
+    "or "
     "more on tasks left out: constants for each kind of optimizer; a term for batch size, number "
     "of classes, momentum, width and depth of the basin, the drop of the loss after 20 and after "
     "80 steps, and how far the upper end moved between them.",
@@ -63,7 +65,8 @@ _LEFT_OUT = (
 _DOUBTS = (
     "## Doubts as classifiers",
     "",
-    "*flagged*: trainings whose pick carries the doubt. *announced*: of the picks that lose over 5 "
+    "*flagged*: trainings whose pick carries the doubt. *announced*: of the picks that lose over "
+    "5 "
     "points, those that carry it. *right*: of those that carry it, the ones that lose over 5 "
     "points. The last two columns are of the picks without it.",
     "",
@@ -72,7 +75,8 @@ _OTHER_SIGNS = (
     '"no window" is no doubt but an error. A pick outside its window is explained in the report; '
     "as an announcement it is worth nothing, so it is no doubt. A logistic regression on ten such "
     "figures (drop after 20 and 80 steps, how far the upper end moved, width, noise, side of the "
-    "window, length), fitted on the other tasks, announced fewer failures than these doubts at the "
+    "window, length), fitted on the other tasks, announced fewer failures than these doubts at "
+    "the "
     "same share of flags.",
 )
 
