@@ -379,10 +379,11 @@ class ShortTrial:
         batches = self._train_batches[repeat]
         if steps is None or steps <= self._settings.steps:
             return batches
-        if len(self._more_batches.get(repeat, ())) < steps * self._settings.accumulate:
+        batches = self._more_batches.get(repeat, batches)
+        if len(batches) < steps * self._settings.accumulate:
             drawn = self._drawn(repeat, steps)
-            self._more_batches[repeat] = [*batches, *drawn[len(batches) :]]
-        return self._more_batches[repeat]
+            self._more_batches[repeat] = batches = [*batches, *drawn[len(batches) :]]
+        return batches
 
     def _drawn(self, repeat: int, steps: int) -> list[Any]:
         size = self._settings.accumulate
