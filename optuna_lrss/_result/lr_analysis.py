@@ -17,13 +17,14 @@ from typing import Any
 
 from optuna.distributions import FloatDistribution
 
-from optuna_lrss._method.recommend import length_factor
-from optuna_lrss._method.recommend import peak_lr
 from optuna_lrss._method.sureness import RISKS
 from optuna_lrss._result import as_json
 from optuna_lrss._result import second_study
 from optuna_lrss._result.data import PICKS
 from optuna_lrss._result.data import AnalysisData
+from optuna_lrss._result.horizons import drift_of
+from optuna_lrss._result.horizons import for_length
+from optuna_lrss._result.pick_doubts import judged_by_length
 from optuna_lrss._result.report import report
 from optuna_lrss._study.arguments import is_number
 from optuna_lrss._study.arguments import require_count
@@ -70,6 +71,8 @@ class LRAnalysis(AnalysisData):
     def with_total_steps(self, total_steps: int) -> LRAnalysis:
         """The same analysis with ``recommended`` and ``peak`` for a training of another length.
 
+        What :func:`analyze` gives with ``total_steps``.
+
         Args:
             total_steps: Optimizer steps of the training.
 
@@ -80,15 +83,18 @@ class LRAnalysis(AnalysisData):
             ValueError: If ``total_steps`` is no positive whole number.
         """
         require_count("total_steps", total_steps, at_least=1)
-        was, wanted = (length_factor(self.horizon, n) for n in (self.total_steps, total_steps))
-        recommended = self.recommended * wanted / was
-        return replace(
+        lengths = self.total_steps, int(total_steps)
+        picks = for_length({"recommended": self.recommended}, self.horizon, *lengths)
+        horizons = {n: for_length(p, max(n, 1), *lengths) for n, p in self.horizons.items()}
+        result = replace(
             self,
-            recommended=recommended,
-            peak=peak_lr(recommended),
+            **picks,
+            horizons=horizons,
+            drift=drift_of(horizons),
             total_steps=int(total_steps),
             total_steps_known=True,
         )
+        return replace(result, diagnostics=judged_by_length(result))
 
     def pick(self, *, risk: float, schedule: str = "constant") -> float:
         """A learning rate by how sure it is to be too high.
@@ -207,7 +213,8 @@ class LRAnalysis(AnalysisData):
         A window that is too narrow to train in, or leaves ``recommended`` out, is widened with a
         warning.
         """
-        return second_study.window_distribution(self)
+        low, high = second_study.training_window(self, "distribution()")
+        return FloatDistribution(low, high, log=True)
 
     def enqueue_picks(
         self,

@@ -183,6 +183,6 @@ def _mark(go: Any, mark: _Mark) -> Any:
         name=style.at(mark.lr),
         hovertemplate=(
             f"{style.label}<br>learning rate {short(mark.lr)}<br>"
-            f"known neighbours {short(mark.low)} to {short(mark.high)}<extra></extra>"
+            f"interval {short(mark.low)} to {short(mark.high)}<extra></extra>"
         ),
     )

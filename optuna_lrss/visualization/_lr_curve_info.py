@@ -143,13 +143,13 @@ def _marks(source: Source) -> list[_Mark]:
     if result is None:
         return []
     x, loss = model(result, thin=1)
-    known = np.isfinite(loss)
+    known, intervals = np.isfinite(loss), result.intervals
     return [
         _Mark(
             name,
             lr := float(getattr(result, name)),
             float(np.interp(math.log10(lr), x[known], loss[known])),
-            *result.brackets[name],
+            *intervals[name],
         )
         for name in (*PICKS, "min_lr", "max_lr")
     ]
