@@ -24,10 +24,10 @@ from optuna_lrss._result.data import PICKS
 from optuna_lrss._result.data import AnalysisData
 from optuna_lrss._result.horizons import drift_of
 from optuna_lrss._result.horizons import for_length
+from optuna_lrss._result.inputs import is_count
 from optuna_lrss._result.pick_doubts import judged_by_length
 from optuna_lrss._result.report import report
 from optuna_lrss._study.arguments import is_number
-from optuna_lrss._study.arguments import require_count
 
 
 if TYPE_CHECKING:
@@ -82,7 +82,11 @@ class LRAnalysis(AnalysisData):
         Raises:
             ValueError: If ``total_steps`` is no positive whole number.
         """
-        require_count("total_steps", total_steps, at_least=1)
+        if not is_count(total_steps):
+            raise ValueError(
+                f"total_steps={total_steps!r} must be a whole number of at least 1, the optimizer "
+                "steps of the training: len(train_loader) * epochs."
+            )
         lengths = self.total_steps, int(total_steps)
         picks = for_length({"recommended": self.recommended}, self.horizon, *lengths)
         horizons = {n: for_length(p, max(n, 1), *lengths) for n, p in self.horizons.items()}
