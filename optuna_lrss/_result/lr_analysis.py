@@ -92,7 +92,8 @@ class LRAnalysis(AnalysisData):
         horizons = {n: for_length(p, max(n, 1), *lengths) for n, p in self.horizons.items()}
         result = replace(
             self,
-            **picks,
+            recommended=picks["recommended"],
+            peak=picks["peak"],
             horizons=horizons,
             drift=drift_of(horizons),
             total_steps=int(total_steps),
