@@ -102,8 +102,7 @@ def find_lr(
             load_if_exists=True,
         )
         sampler.begin(study)
-        longer = options.get("steps") == "auto" or options.get("total_steps") is not None
-        if n_trials != 0 and longer:
+        if n_trials != 0:
             objective.begin(study)  # where short trials are resolved, longer ones may follow
         # optimize would run one more trial on a study that is already resolved.
         if n_trials != 0 and not sampler.is_resolved(study):

@@ -14,7 +14,6 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from optuna_lrss._method.search.longer import BASE_STEPS
 from optuna_lrss._study.horizons import trial_steps
 from optuna_lrss._study.keys import AUTO
 from optuna_lrss._study.keys import BASELINE
@@ -102,12 +101,12 @@ class StepObjective:
         validation_loader: The same for validation; one pass is drawn and kept (of a stream without
             an end, ``validation_batches``).
         steps: Optimizer steps of a trial, its horizon. (In float16 a step that overflows is no
-            step and is done again.) ``"auto"`` for 20, and then some longer trials around the
-            upper end of the window: of 80 steps, and of four times as many while too little of
-            the loss is gained. Their further batches are drawn when they are needed, kept in
-            host memory and moved to the device step by step.
-        total_steps: Optimizer steps of the training to come: no longer trial takes more than a
-            third of it. ``None`` allows 333.
+            step and is done again.) ``"auto"``: 20, and then some longer trials around the upper
+            end of the window: of 80 steps, and of four times as many while too little of the loss
+            is gained. Their further batches are drawn when they are needed, kept in host memory
+            and moved to the device step by step.
+        total_steps: Optimizer steps of the training to come, which the picks are for; no longer
+            trial takes more than half of it. ``None`` takes 1000 for it.
         snapshots: Steps after which to validate and report too, such as (5, 10, 20, 40) at
             ``steps=80``: analyses at these horizons come for free, and pruners can stop a trial.
         param_name: Name of the learning rate in the study.
@@ -158,7 +157,7 @@ class StepObjective:
         train_loader: Iterable[Any],
         validation_loader: Iterable[Any],
         *,
-        steps: Steps = BASE_STEPS,
+        steps: Steps = "auto",
         total_steps: int | None = None,
         snapshots: Iterable[int] | None = None,
         param_name: str = "lr",

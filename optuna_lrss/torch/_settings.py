@@ -147,7 +147,7 @@ def read_options(options: Mapping[str, Any]) -> tuple[Settings, SearchSpace, tup
     space = SearchSpace(**{k: rest.pop(k) for k in ("param_name", "low", "high") if k in rest})
     extra_state = read_objects(rest.pop("extra_state", ()))
     snapshots = read_snapshots(rest.pop("snapshots", None))
-    steps, auto = read_steps(rest.pop("steps", BASE_STEPS))
+    steps, auto = read_steps(rest.pop("steps", "auto"))
     return Settings(steps, auto, snapshots=snapshots, **rest), space, extra_state
 
 
