@@ -32,6 +32,7 @@ from optuna_lrss._study.curves import best_of
 from optuna_lrss._study.curves import ranked
 from optuna_lrss._study.history import StudyHistory
 from optuna_lrss._study.keys import GUESS
+from optuna_lrss._study.keys import HELD_OUT
 from optuna_lrss._study.keys import MOMENTUM
 from optuna_lrss._study.keys import STEPS
 from optuna_lrss._study.keys import configuration_of
@@ -175,6 +176,7 @@ def analysis_of(
         lag=lag(n),
         steps_known=horizon is not None,
         groups=groups_of(stored),
+        held_out=int(number_in(stored, HELD_OUT) or 0),
     )
     facts = Facts(
         result=result,

@@ -74,6 +74,8 @@ class AnalysisData:
         normalize: Whether the curvature was taken on the normalised loss.
         groups: Learning rate of each of the optimizer's param groups relative to the first one's,
             which is the one searched; empty where they are equal or the study does not say.
+        held_out: Batches of the training loader that validated, for want of validation data; 0
+            where there is some or the study does not say.
     """
 
     curve: LRCurve
@@ -104,6 +106,7 @@ class AnalysisData:
     lag: float = 1.0
     steps_known: bool = True
     groups: tuple[float, ...] = ()
+    held_out: int = 0
 
     @property
     def picks(self) -> dict[str, float]:

@@ -12,6 +12,7 @@ MOMENTUM = "lrss:momentum"
 LAG = "lrss:lag"
 GUESS = "lrss:guess"
 GROUPS = "lrss:groups"
+HELD_OUT = "lrss:held_out"
 #: Study user attribute of LRStepSampler, one for each learning rate: how it is searched.
 SEARCH = "lrss:search"
 #: Trial user attribute of StepObjective: {"steps", "diverged"[, "stderr"]}, and from a factory

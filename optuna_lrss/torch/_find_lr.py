@@ -37,7 +37,7 @@ def find_lr(
     optimizer: Optimizer,
     loss_fn: Callable[[Any, Any], Any],
     train_loader: Iterable[Any],
-    validation_loader: Iterable[Any],
+    validation_loader: Iterable[Any] | None = None,
     *,
     tolerance: float = 0.1,
     repeats: int = 1,
@@ -64,7 +64,8 @@ def find_lr(
         loss_fn: ``loss_fn(output, target)`` for ``(input, target)`` batches, or ``loss_fn(model,
             batch)`` for batches of any structure.
         train_loader: Training batches.
-        validation_loader: Validation batches.
+        validation_loader: Validation batches. ``None`` holds batches of the training loader out,
+            which no trial trains on; ``validation_batches`` says how many. The report says so.
         tolerance: How well the points of interest are to be known, in decades.
         repeats: Most evaluations of one learning rate, spent where noise leaves it undecided.
         start: Where to begin: an earlier result, an interval or a learning rate.

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from optuna_lrss._study.keys import BASELINE
 from optuna_lrss._study.keys import GROUPS
 from optuna_lrss._study.keys import GUESS
+from optuna_lrss._study.keys import HELD_OUT
 from optuna_lrss._study.keys import LAG
 from optuna_lrss._study.keys import MOMENTUM
 from optuna_lrss._study.keys import STEPS
@@ -94,7 +95,8 @@ class StepObjective:
             The first ``steps * accumulate`` batches are drawn when the objective is made and kept
             on the device; a loader with fewer starts over, with a new shuffle if it shuffles.
         validation_loader: The same for validation; one pass is drawn and kept (of a stream without
-            an end, ``validation_batches``).
+            an end, ``validation_batches``). ``None`` holds batches of the training loader out, 8
+            or a quarter of a short one, which no trial trains on; the report says so.
         steps: Optimizer steps of a trial, its horizon. (In float16 a step that overflows is no
             step and is done again.)
         snapshots: Steps after which to validate and report too, such as (5, 10, 20, 40) at
@@ -145,7 +147,7 @@ class StepObjective:
         optimizer: Optimizer,
         loss_fn: Callable[[Any, Any], Any],
         train_loader: Iterable[Any],
-        validation_loader: Iterable[Any],
+        validation_loader: Iterable[Any] | None = None,
         *,
         steps: int = 20,
         snapshots: Iterable[int] | None = None,
@@ -264,7 +266,7 @@ class StepObjective:
             space = self._space
             lr = trial.suggest_float(space.param_name, space.low, space.high, log=True)
             if study is not None and study is not self._checked_study:
-                self._write_or_check(study)
+                self._write_or_check(study, short_trial)
                 self._checked_study = study
             return self._run(trial, short_trial, lr)
 
@@ -300,10 +302,12 @@ class StepObjective:
     def _short_trial_for(self, trial: BaseTrial) -> ShortTrial:
         return self._source(trial) if isinstance(self._source, _Factory) else self._source
 
-    def _study_attrs(self) -> dict[str, Any]:
+    def _study_attrs(self, short_trial: ShortTrial) -> dict[str, Any]:
+        held_out = {HELD_OUT: short_trial.held_out} if short_trial.held_out else {}
         if isinstance(self._source, _Factory):  # then the rest differs from trial to trial
-            return {STEPS: self._settings.steps}
+            return {STEPS: self._settings.steps, **held_out}
         attrs: dict[str, Any] = {
+            **held_out,
             BASELINE: self._source.baseline,
             STEPS: self._settings.steps,
             MOMENTUM: self._source.momentum,
@@ -315,9 +319,9 @@ class StepObjective:
             attrs[GROUPS] = self._source.ratios
         return attrs
 
-    def _write_or_check(self, study: Study) -> None:
+    def _write_or_check(self, study: Study, short_trial: ShortTrial) -> None:
         stored = study.user_attrs
-        for key, value in self._study_attrs().items():
+        for key, value in self._study_attrs(short_trial).items():
             if key not in stored:
                 study.set_user_attr(key, value)
             elif key in _CHECKED and not self._same(key, float(stored[key]), value):
@@ -366,7 +370,8 @@ class _Factory:
 
 
 def _as_pieces(pieces: Any) -> StepPieces:
-    if isinstance(pieces, tuple) and len(pieces) == len(StepPieces._fields):
+    most = len(StepPieces._fields)
+    if isinstance(pieces, tuple) and most - len(StepPieces._field_defaults) <= len(pieces) <= most:
         return StepPieces(*pieces)
     raise ValueError(
         f"build returned {type(pieces).__name__}: it must return StepPieces, or a tuple "

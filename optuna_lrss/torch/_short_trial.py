@@ -20,13 +20,13 @@ from tqdm import tqdm
 
 from optuna_lrss._method.divergence import divergence_limit
 from optuna_lrss._method.divergence import runaway_limit
-from optuna_lrss.torch._batches import draw_batches
 from optuna_lrss.torch._batches import to_device
 from optuna_lrss.torch._checks import refuse_unusable
 from optuna_lrss.torch._leaks import look_at
 from optuna_lrss.torch._leaks import same_updates
 from optuna_lrss.torch._leaks import sizes_of
 from optuna_lrss.torch._leaks import warn_of_leaks
+from optuna_lrss.torch._loaders import Loaders
 from optuna_lrss.torch._loss import BatchLoss
 from optuna_lrss.torch._optimizers import heavy_ball_momentum
 from optuna_lrss.torch._optimizers import learning_rate_ratios
@@ -52,8 +52,7 @@ Report = Callable[[int, float], None]
 #: Optimizer steps of the checks before and after the first trial: what the first has left behind
 #: shows in the second.
 _STEPS_LOOKED_AT = 2
-# What a seed is for, so that no two purposes share a stream.
-_TRAIN_BATCHES, _VALIDATION_BATCHES, _TRAINING = range(3)  # 3 and 4: _validation; 100: _objective
+_TRAINING = 2  # what a seed is for; 0 and 1: _loaders, 3 and 4: _validation, 100: _objective
 
 
 class StepPieces(NamedTuple):
@@ -64,14 +63,14 @@ class StepPieces(NamedTuple):
         optimizer: An optimizer over the model's parameters.
         loss_fn: ``loss_fn(output, target)`` or ``loss_fn(model, batch)``.
         train_loader: Training batches.
-        validation_loader: Validation batches.
+        validation_loader: Validation batches; ``None`` holds training batches out.
     """
 
     model: nn.Module
     optimizer: Optimizer
     loss_fn: Callable[[Any, Any], Any]
     train_loader: Iterable[Any]
-    validation_loader: Iterable[Any]
+    validation_loader: Iterable[Any] | None = None
 
 
 class Outcome(NamedTuple):
@@ -143,22 +142,21 @@ class ShortTrial:
         self.guess: float | None = None
         self._loss_fn = pieces.loss_fn
         self._own_lr = own_learning_rate(self._optimizer)
-        validation_batches = draw_batches(
-            pieces.validation_loader,
-            settings.validation_batches,
-            name="validation_loader",
-            seed=derived_seed(settings.seed, _VALIDATION_BATCHES),
-            start_over=False,
-        )
+        self._loaders = Loaders(pieces.train_loader, pieces.validation_loader, settings)
         self._validate = Validation(
             self._updates,
-            self._on_device(validation_batches),
+            self._on_device(self._loaders.validation()),
             [value for value in self._objects if not isinstance(value, Optimizer)],
             self._parameters,
             settings.seed,
         )
         self._train_batches: dict[int, list[Any]] = {}
         self._batches(repeat=0)
+
+    @property
+    def held_out(self) -> int:
+        """Batches of the training loader that validate, for want of a validation loader."""
+        return self._loaders.held_out
 
     @property
     def momentum(self) -> float:
@@ -355,15 +353,8 @@ class ShortTrial:
     def _batches(self, repeat: int) -> list[Any]:
         """The training batches of a repeat, drawn at its first use and kept."""
         if repeat not in self._train_batches:
-            self._train_batches[repeat] = self._on_device(
-                draw_batches(
-                    self._pieces.train_loader,
-                    self._settings.steps * self._settings.accumulate,
-                    name="train_loader",
-                    seed=derived_seed(self._settings.seed, _TRAIN_BATCHES, repeat),
-                    repeat=repeat,
-                )
-            )
+            drawn = self._loaders.training(repeat)
+            self._train_batches[repeat] = self._on_device(drawn)
         return self._train_batches[repeat]
 
     def _on_device(self, batches: list[Any]) -> list[Any]:
