@@ -12,7 +12,6 @@ from typing import Any
 import optuna
 import torch
 from torch import nn
-from torch.optim import Optimizer
 
 from optuna_lrss._study.keys import BASELINE
 from optuna_lrss._study.keys import GROUPS
@@ -36,6 +35,7 @@ from optuna_lrss.torch._settings import read_snapshots
 from optuna_lrss.torch._short_trial import Outcome
 from optuna_lrss.torch._short_trial import ShortTrial
 from optuna_lrss.torch._short_trial import StepPieces
+from optuna_lrss.torch._together import Optimizers
 
 
 if TYPE_CHECKING:
@@ -87,8 +87,10 @@ class StepObjective:
             mode as a whole is put in train mode. Live running statistics are measured again on
             the training batches before each validation (the method page, section 1).
         optimizer: An optimizer over the model's parameters. The trial's learning rate is that of
-            its first param group; the other groups keep their ratio to it. Attached schedulers
-            are not stepped. Optimizers that need a closure (LBFGS) get one.
+            its first param group; the other groups keep their ratio to it. Several optimizers in
+            a list are reset and stepped together, as one with the groups of all; say Muon for the
+            matrices and AdamW for the rest. Attached schedulers are not stepped. Optimizers that
+            need a closure (LBFGS) get one.
         loss_fn: ``loss_fn(output, target)`` for batches ``(input, target)``, or ``loss_fn(model,
             batch)`` for batches of any structure; see ``loss_form``. It returns a scalar tensor.
         train_loader: A DataLoader or anything else that gives batches each time it is iterated.
@@ -144,7 +146,7 @@ class StepObjective:
     def __init__(
         self,
         model: nn.Module,
-        optimizer: Optimizer,
+        optimizer: Optimizers,
         loss_fn: Callable[[Any, Any], Any],
         train_loader: Iterable[Any],
         validation_loader: Iterable[Any] | None = None,

@@ -39,6 +39,9 @@ from optuna_lrss.torch._random import seed_everything
 from optuna_lrss.torch._settings import Settings
 from optuna_lrss.torch._snapshot import Snapshot
 from optuna_lrss.torch._statistics import MOST_BATCHES
+from optuna_lrss.torch._together import Optimizers
+from optuna_lrss.torch._together import as_one
+from optuna_lrss.torch._together import heaviest
 from optuna_lrss.torch._updates import Updates
 from optuna_lrss.torch._validation import Validation
 from optuna_lrss.torch._validation import call_if_there
@@ -60,14 +63,14 @@ class StepPieces(NamedTuple):
 
     Attributes:
         model: The model.
-        optimizer: An optimizer over the model's parameters.
+        optimizer: An optimizer over the model's parameters, or several in a list.
         loss_fn: ``loss_fn(output, target)`` or ``loss_fn(model, batch)``.
         train_loader: Training batches.
         validation_loader: Validation batches; ``None`` holds training batches out.
     """
 
     model: nn.Module
-    optimizer: Optimizer
+    optimizer: Optimizers
     loss_fn: Callable[[Any, Any], Any]
     train_loader: Iterable[Any]
     validation_loader: Iterable[Any] | None = None
@@ -122,7 +125,7 @@ class ShortTrial:
         self._pieces = pieces
         self._settings = settings
         self._model = pieces.model
-        self._optimizer = pieces.optimizer
+        self._optimizer: Optimizer = as_one(pieces.optimizer)
         own_loss = (pieces.loss_fn,) if isinstance(pieces.loss_fn, nn.Module) else ()
         others = [*own_loss, *extra_state]
         refuse_unusable(self._model, self._optimizer, others)
@@ -134,8 +137,9 @@ class ShortTrial:
         self._device = _device_of(settings.device, self._parameters)
         self._updates = Updates(self._model, self._optimizer, loss, settings, self._device)
         self._baseline = baseline
-        if lag is None and not has_velocity(self._optimizer):
-            lag = lag_of(self._optimizer, settings.steps)
+        self._heaviest = heaviest(self._optimizer)
+        if lag is None and not has_velocity(self._heaviest):
+            lag = lag_of(self._heaviest, settings.steps)
         self._lag = lag
         self._check = check
         #: Loss of the best constant output, where it can be told; known with the baseline.
@@ -161,7 +165,7 @@ class ShortTrial:
     @property
     def momentum(self) -> float:
         """Heavy-ball momentum of the optimizer; 0 where there is none."""
-        return heavy_ball_momentum(self._optimizer)
+        return heavy_ball_momentum(self._heaviest)
 
     @property
     def lag(self) -> float:
@@ -176,11 +180,11 @@ class ShortTrial:
                 self._to_start()
                 self._start_training()
                 seed_everything(derived_seed(self._settings.seed, _TRAINING, 0))
-                drive = Drive(self._optimizer)
+                drive = Drive(self._heaviest)
                 for end in range(size, len(batches) + 1, size)[:MOST_BATCHES]:
                     self._updates.gradients(batches[end - size : end])
                     drive.add()
-                self._lag = lag_of(self._optimizer, self._settings.steps, drive.missing())
+                self._lag = lag_of(self._heaviest, self._settings.steps, drive.missing())
         return self._lag
 
     @property
