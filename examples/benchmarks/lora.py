@@ -16,8 +16,8 @@ from torch import nn
 
 #: What is taken for LoRA without a search.
 FIXED = {"3e-4": 3e-4}
-#: The grid, in thirds of a decade: 2.2e-4 to 4.6e-2.
-EXPONENTS = range(-11, -3)
+#: The grid, in thirds of a decade: 2.2e-4 to 2.2e-2.
+EXPONENTS = range(-11, -4)
 SEEDS = 3
 RANK = 8
 
@@ -32,13 +32,14 @@ def adapted() -> nn.Module:
 
 
 def render(figures: dict[str, Any]) -> str:
-    runs = figures["runs"]
+    runs = [run for run in figures["runs"] if "picks" in run]
     trials = [len(run["search"]["trials"]) for run in runs]
     return f"""# LoRA through the Trainer
 
 Adapters of rank {RANK} beside the queries and values of all-MiniLM-L6-v2, and a fresh head, on AG
-News rows of {finetuning.PIECES} word pieces: AdamW, {STEPS} steps of {finetuning.BATCH} rows, linear
-decay to 0, clipping at 1. Seeds, of adapters, head, the data's order and the dropout: {len(runs)}.
+News rows of {finetuning.PIECES} word pieces: AdamW, {STEPS} steps of {finetuning.BATCH} rows,
+linear decay to 0, clipping at 1. Seeds, of adapters, head, the data's order and the dropout:
+{len(runs)}.
 
 `find_lr(trainer)` took {min(trials)} to {max(trials)} trials of 20 steps. fastai's picks come from
 its range test over 100 steps of the same trainer.
