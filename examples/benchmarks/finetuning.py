@@ -176,6 +176,7 @@ def range_test(make_model: MakeModel, seed: int) -> list[float]:
     class Rising(transformers.Trainer):  # type: ignore[misc, unused-ignore]
         def training_step(self, *args: Any, **kwargs: Any) -> Any:
             factor = 1e8 ** (len(losses) / range_tests.N_STEPS)
+            assert self.optimizer is not None
             for group in self.optimizer.param_groups:
                 group["lr"] = group.setdefault("lowest_lr", group["initial_lr"]) * factor
             loss = super().training_step(*args, **kwargs)
@@ -303,7 +304,7 @@ def accuracy_between(run: Run, lr: float) -> float:
 
 def lost(run: Run, lr: float) -> float:
     """Points of accuracy below the run's best of the grid."""
-    return max(run["grid"].values()) - accuracy_between(run, lr)
+    return float(max(run["grid"].values())) - accuracy_between(run, lr)
 
 
 def loss_rows(runs: list[Run], fixed: dict[str, float]) -> list[tuple[str, ...]]:
@@ -311,7 +312,7 @@ def loss_rows(runs: list[Run], fixed: dict[str, float]) -> list[tuple[str, ...]]
     names = list(runs[0]["picks"])
     rates = {name: [run["picks"][name] for run in runs] for name in names}
     rates |= {name: [lr] * len(runs) for name, lr in fixed.items()}
-    made = []
+    made: list[tuple[str, ...]] = []
     for name, lrs in rates.items():
         points = [lost(run, lr) for run, lr in zip(runs, lrs, strict=True)]
         made.append(

@@ -27,7 +27,7 @@ def adapted() -> nn.Module:
     import peft
 
     config = peft.LoraConfig(task_type="SEQ_CLS", r=RANK, lora_alpha=2 * RANK)
-    net: nn.Module = peft.get_peft_model(finetuning.minilm(), config)  # type: ignore[arg-type]
+    net: nn.Module = peft.get_peft_model(finetuning.minilm(), config)
     return net
 
 

@@ -195,7 +195,8 @@ def pick_for(schedule: Schedule, result: LRAnalysis) -> float:
         ``recommended``, which is for one that stays.
     """
     if schedule == "decaying":
-        return float(getattr(result, "peak", result.recommended))
+        peak = getattr(result, "peak", None)
+        return result.recommended if peak is None else float(peak)
     return result.recommended
 
 

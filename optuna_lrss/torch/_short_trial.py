@@ -39,7 +39,6 @@ from optuna_lrss.torch._random import seed_everything
 from optuna_lrss.torch._settings import Settings
 from optuna_lrss.torch._snapshot import Snapshot
 from optuna_lrss.torch._statistics import MOST_BATCHES
-from optuna_lrss.torch._together import Optimizers
 from optuna_lrss.torch._together import as_one
 from optuna_lrss.torch._together import heaviest
 from optuna_lrss.torch._updates import Updates
@@ -70,7 +69,7 @@ class StepPieces(NamedTuple):
     """
 
     model: nn.Module
-    optimizer: Optimizers
+    optimizer: Any  # not a union: whoever reads it back knows which of both it is
     loss_fn: Callable[[Any, Any], Any]
     train_loader: Iterable[Any]
     validation_loader: Iterable[Any] | None = None

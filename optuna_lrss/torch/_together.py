@@ -47,7 +47,7 @@ class Together(Optimizer):
         """The parts' states, in each other's place since no parameter is in two of them."""
         return ChainMap(*(part.state for part in self.parts))
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Steps all of them at the same gradients."""
         loss = None
         if closure is not None:

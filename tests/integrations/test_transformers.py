@@ -26,6 +26,7 @@ from optuna_lrss.integrations import _search
 from optuna_lrss.integrations.transformers import LRFinderCallback
 from optuna_lrss.integrations.transformers import apply
 from optuna_lrss.integrations.transformers import find_lr
+from optuna_lrss.integrations.transformers import rate_for
 from tests.integrations.cases import TRAIN
 from tests.integrations.cases import VALIDATION
 from tests.integrations.cases import digits
@@ -300,7 +301,7 @@ def test_the_training_afterwards_is_that_of_a_new_trainer(make: Make, kind: str)
     result = quick(searched, apply=True)
     callback = LRFinderCallback(called, **QUICK)
     called.add_callback(callback)
-    new = make(**passed(kind, result.recommended))
+    new = make(**passed(kind, rate_for(searched, result)))
     for trainer in (searched, called, new):
         torch.manual_seed(1)
         trainer.train()
@@ -333,7 +334,7 @@ def test_a_trained_trainer_is_searched_from_where_it_is_and_trains_on(make: Make
     assert result.baseline == pytest.approx(trainer.evaluate()["eval_loss"], rel=1e-6)
     trainer.lr_scheduler = None
     trainer.create_scheduler(10)
-    assert trainer.lr_scheduler.base_lrs == [result.recommended] * 2
+    assert trainer.lr_scheduler.base_lrs == [rate_for(trainer, result)] * 2
 
 
 def test_a_resumed_training_keeps_its_learning_rate(make: Make) -> None:
@@ -354,7 +355,7 @@ def test_a_resumed_training_keeps_its_learning_rate(make: Make) -> None:
 def test_the_learning_rate_is_the_arguments_and_not_the_first_groups(make: Make) -> None:
     searched = make(cls=TenTimesLower)
     result = quick(searched, apply=True)
-    new = make(cls=TenTimesLower, learning_rate=result.recommended)
+    new = make(cls=TenTimesLower, learning_rate=rate_for(searched, result))
     for trainer in (searched, new):
         torch.manual_seed(1)
         trainer.train()
@@ -393,7 +394,7 @@ def test_lora_trains_its_adapters_alone(make: Make) -> None:
     before = weights(searched.model)
     result = quick(searched, apply=True, steps=20)
     assert weights(searched.model) == before
-    new = make(adapted(), **options, learning_rate=result.recommended)
+    new = make(adapted(), **options, learning_rate=rate_for(searched, result))
     for trainer in (searched, new):
         torch.manual_seed(1)
         trainer.train()
