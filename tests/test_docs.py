@@ -156,7 +156,17 @@ def _benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, 
 
 @pytest.mark.parametrize(
     "name",
-    ["picks", "refinement", "nested", "workers", "faults", "long_studies", "overhead"],
+    [
+        "picks",
+        "refinement",
+        "nested",
+        "workers",
+        "faults",
+        "long_studies",
+        "overhead",
+        "minilm",
+        "lora",
+    ],
 )
 def test_result_pages_hold_nothing_but_their_figures(
     name: str, monkeypatch: pytest.MonkeyPatch

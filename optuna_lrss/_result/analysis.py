@@ -36,6 +36,7 @@ from optuna_lrss._study.curves import ranked
 from optuna_lrss._study.history import StudyHistory
 from optuna_lrss._study.horizons import Horizons
 from optuna_lrss._study.keys import GUESS
+from optuna_lrss._study.keys import HELD_OUT
 from optuna_lrss._study.keys import MOMENTUM
 from optuna_lrss._study.keys import STEPS
 from optuna_lrss._study.keys import TOTAL_STEPS
@@ -200,6 +201,7 @@ def analysis_of(
         total_steps_known=told is not None,
         horizon=advice.horizon,
         gained=advice.gained,
+        held_out=int(number_in(stored, HELD_OUT) or 0),
     )
     facts = Facts(
         result=result,

@@ -68,7 +68,8 @@ def find_lr(
         trainer: The trainer.
         model: The module.
         train_dataloaders: As for ``trainer.fit``: loaders, or a data module.
-        val_dataloaders: As for ``trainer.fit``.
+        val_dataloaders: As for ``trainer.fit``. Without validation data (or with
+            ``limit_val_batches=0``) some training batches are held out of the short trials.
         datamodule: As for ``trainer.fit``.
         apply: Give the module the learning rate for its schedule, as :func:`apply` does.
         attr_name: Where the module keeps its learning rate; ``None`` for ``lr`` or
@@ -87,8 +88,8 @@ def find_lr(
 
     Raises:
         ManualOptimizationError: If the module optimizes by itself or has several optimizers.
-        ValueError: If there is no validation data, the training is distributed, the attribute is
-            missing or without effect, or an option is out of its range.
+        ValueError: If the training is distributed or has too few batches to hold any out, the
+            attribute is missing or without effect, or an option is out of its range.
         NoWindowError: If no learning rate in the range learns; the message says what to change.
     """
     if is_dry_run(trainer):
@@ -188,7 +189,8 @@ class LRStepFinder(pl.Callback):
             optimizer = only_optimizer(trainer)
             stated = base_lr(trainer, pl_module, self._attr_name, needed=self._apply)
             result = search(trainer, pl_module, optimizer, stated, self._monitor, self._options)
-        self.result, self.lr = result, pick_for(schedule(trainer), result)
+            kind = schedule(trainer)
+        self.result, self.lr = result, pick_for(kind, result)
 
 
 class _Leaver(pl.Callback):

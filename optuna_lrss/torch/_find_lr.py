@@ -11,7 +11,6 @@ from typing import Any
 
 import optuna
 from torch import nn
-from torch.optim import Optimizer
 from tqdm import tqdm
 
 from optuna_lrss._result.analysis import analyze
@@ -22,6 +21,7 @@ from optuna_lrss._study.pruner import LRStepPruner
 from optuna_lrss._study.sampler import LRStepSampler
 from optuna_lrss.torch._objective import StepObjective
 from optuna_lrss.torch._settings import StepOptions
+from optuna_lrss.torch._together import Optimizers
 
 
 if TYPE_CHECKING:
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
 def find_lr(
     model: nn.Module,
-    optimizer: Optimizer,
+    optimizer: Optimizers,
     loss_fn: Callable[[Any, Any], Any],
     train_loader: Iterable[Any],
-    validation_loader: Iterable[Any],
+    validation_loader: Iterable[Any] | None = None,
     *,
     tolerance: float = 0.1,
     repeats: int = 1,
@@ -60,11 +60,12 @@ def find_lr(
     Args:
         model: The model.
         optimizer: An optimizer over its parameters; its own learning rate does not matter, only
-            the ratios between its param groups do.
+            the ratios between its param groups do. Several in a list are searched as one.
         loss_fn: ``loss_fn(output, target)`` for ``(input, target)`` batches, or ``loss_fn(model,
             batch)`` for batches of any structure.
         train_loader: Training batches.
-        validation_loader: Validation batches.
+        validation_loader: Validation batches. ``None`` holds batches of the training loader out,
+            which no trial trains on; ``validation_batches`` says how many. The report says so.
         tolerance: How well the points of interest are to be known, in decades.
         repeats: Most evaluations of one learning rate, spent where noise leaves it undecided.
         start: Where to begin: an earlier result, an interval or a learning rate.
