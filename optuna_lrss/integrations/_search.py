@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -19,9 +18,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from optuna_lrss._result.lr_analysis import LRAnalysis
-from optuna_lrss.torch import find_lr
 from optuna_lrss.torch._optimizers import set_learning_rate
-from optuna_lrss.torch._settings import StepOptions
 from optuna_lrss.torch._settings import Steps
 
 
@@ -196,18 +193,12 @@ def pick_for(schedule: Schedule, result: LRAnalysis) -> float:
         The learning rate at which that schedule starts or peaks: ``peak`` where it decays, else
         ``recommended``, which is for one that stays.
     """
-    if schedule == "decaying":
-        peak = getattr(result, "peak", None)
-        return result.recommended if peak is None else float(peak)
-    return result.recommended
+    return result.peak if schedule == "decaying" else result.recommended
 
 
 def length_of_training(total_steps: float) -> dict[str, Any]:
     """``total_steps``, an option of the search, where the training has an end."""
-    known = {*inspect.signature(find_lr).parameters, *StepOptions.__annotations__}
-    if "total_steps" not in known or not 1 <= total_steps < math.inf:
-        return {}
-    return {"total_steps": int(total_steps)}
+    return {"total_steps": int(total_steps)} if 1 <= total_steps < math.inf else {}
 
 
 def autocast_of(name: str | None) -> torch.dtype | None:
