@@ -89,10 +89,9 @@ def next_horizon(
         return None
     if baseline is None:
         return longer if steps == base else None
-    share = gained(curve, baseline)
     if steps == base:
-        return longer if share > 0.0 else None
-    return longer if share < ENOUGH else None
+        return longer
+    return longer if 0.0 < gained(curve, baseline) < ENOUGH else None
 
 
 def next_longer(
