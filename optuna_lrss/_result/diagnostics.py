@@ -94,7 +94,7 @@ def _edges(facts: Facts) -> Iterator[Diagnostic]:
             f"The lowest loss is at the bottom of the known range, {curve.lr[0]:.2g}",
             f"lower the lower bound below {min(result.search_range[0], curve.lr[0]):.2g}",
         )
-    elif _normalised(result)[finite[0]] < 0.5:
+    elif _normalised(result)[finite[0]] < 0.5 and not _on_plateau(facts):
         yield Diagnostic(
             "no-plateau",
             f"Even the lowest known learning rate, {curve.lr[0]:.2g}, gains more than half of "
@@ -198,9 +198,14 @@ def _validation(facts: Facts) -> Iterator[Diagnostic]:
         )
 
 
+def _on_plateau(facts: Facts) -> bool:
+    """Whether the window is that of longer trials, since the short ones learn nothing."""
+    return facts.short_steps is not None and facts.short_steps < facts.result.steps
+
+
 def _plateau(facts: Facts) -> Iterator[Diagnostic]:
     result = facts.result
-    if facts.short_steps is not None and facts.short_steps < result.steps:
+    if _on_plateau(facts):
         yield Diagnostic(
             "plateau",
             f"No learning rate learns anything within {facts.short_steps} steps, so the window "
