@@ -149,7 +149,7 @@ def analysis_of(
     )
     horizon = None if horizon is None else int(horizon)
     n = horizon if horizon is not None else _DEFAULT_STEPS
-    search = _search(study, history, observations, known, tolerance)
+    search = search_of(study, history, observations, known, tolerance)
     picks = picks_of(curve, points, n, lag)
     result = LRAnalysis(
         curve=curve,
@@ -221,7 +221,7 @@ def _select(history: StudyHistory, configuration: Mapping[str, Any] | None) -> O
     return curves[key]
 
 
-def _search(
+def search_of(
     study: Study,
     history: StudyHistory,
     observations: Observations,

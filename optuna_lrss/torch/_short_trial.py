@@ -16,7 +16,6 @@ from typing import NamedTuple
 import torch
 from torch import nn
 from torch.optim import Optimizer
-from tqdm import tqdm
 
 from optuna_lrss._method.divergence import divergence_limit
 from optuna_lrss._method.divergence import runaway_limit
@@ -33,6 +32,7 @@ from optuna_lrss.torch._optimizers import learning_rate_ratios
 from optuna_lrss.torch._optimizers import optimized_parameters
 from optuna_lrss.torch._optimizers import own_learning_rate
 from optuna_lrss.torch._optimizers import set_learning_rate
+from optuna_lrss.torch._progress import Steps
 from optuna_lrss.torch._random import derived_seed
 from optuna_lrss.torch._random import preserved_random_state
 from optuna_lrss.torch._random import seed_everything
@@ -285,9 +285,11 @@ class ShortTrial:
     def _train(self, lr: float, batches: list[Any], baseline: float, report: Report) -> Outcome:
         settings = self._settings
         limit = math.inf
-        for step in self._progress(lr):
+        steps = Steps(lr, settings.steps, settings.progress)
+        for step in steps:
             end = step * settings.accumulate
             loss = self._updates.step(batches[end - settings.accumulate : end])
+            steps.loss = loss
             if step == 1:
                 _refuse_broken(loss)
                 limit = runaway_limit(baseline, loss)
@@ -303,15 +305,6 @@ class ShortTrial:
         loss = math.inf if diverged else loss
         report(settings.steps, loss)
         return Outcome(loss, settings.steps, diverged, None if diverged else stderr)
-
-    def _progress(self, lr: float) -> Iterable[int]:
-        steps = range(1, self._settings.steps + 1)
-        # disable=None: off when standard error is not a terminal.
-        disable = None if self._settings.progress else True
-        bar: Iterable[int] = tqdm(
-            steps, desc=f"lr {lr:.2e}", unit="step", leave=False, disable=disable
-        )
-        return bar
 
     # --- The start, and the caller's state ----------------------------------------------------
 
