@@ -138,7 +138,8 @@ def test_tests_that_the_rivals_page_names_exist() -> None:
 
 
 def test_every_diagnostic_and_error_has_an_entry_in_troubleshooting() -> None:
-    source = (ROOT / "optuna_lrss" / "_result" / "diagnostics.py").read_text(encoding="utf-8")
+    results = ROOT / "optuna_lrss" / "_result"
+    source = "".join(path.read_text(encoding="utf-8") for path in results.glob("*.py"))
     codes = set(re.findall(r'Diagnostic\(\s*"([a-z-]+)"', source))
     errors = {n for n in optuna_lrss.__all__ if n.endswith("Error") and n != "NoWindowError"}
     page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")

@@ -151,7 +151,7 @@ def analysis_of(
     given = None if baseline is None else float(baseline)
     known = baseline_for(observations.baseline, baseline_of(study), given)
     facts = _given(stored, observations, step, steps, momentum, total_steps)
-    search, resolved = _search(study, history, observations, known, tolerance)
+    search, resolved = search_of(study, history, observations, known, tolerance)
     horizons = {}
     if step is None:
         all_trials = {facts.steps: observations, **history.longer_of(observations.configuration)}
@@ -304,7 +304,7 @@ def _select(history: StudyHistory, configuration: Mapping[str, Any] | None) -> O
     return curves[key]
 
 
-def _search(
+def search_of(
     study: Study,
     history: StudyHistory,
     observations: Observations,

@@ -39,6 +39,7 @@ class SearchOptions(TypedDict, total=False):
     snapshot_on_host: bool
     seed: int
     progress: bool
+    plot: bool
     tolerance: float
     repeats: int
     start: LRAnalysis | tuple[float, float] | float | None
@@ -62,6 +63,17 @@ def checked_options(options: dict[str, Any], trainer: str) -> SearchOptions:
                 f"made (loss, precision, accumulation, clipping); known are {sorted(known)}."
             )
     return cast("SearchOptions", options)
+
+
+def go_on_with(result: LRAnalysis) -> None:
+    """Lets a training begin only after a search that its user has not stopped.
+
+    Raises:
+        KeyboardInterrupt: If Ctrl-C has ended the search: in the middle of a training that is
+            what it means to the training.
+    """
+    if any(doubt.code == "interrupted" for doubt in result.diagnostics):
+        raise KeyboardInterrupt
 
 
 class Batches:

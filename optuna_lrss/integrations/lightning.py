@@ -26,6 +26,7 @@ from optuna_lrss.integrations._lightning import untouched
 from optuna_lrss.integrations._search import SearchOptions
 from optuna_lrss.integrations._search import checked_lr
 from optuna_lrss.integrations._search import checked_options
+from optuna_lrss.integrations._search import go_on_with
 from optuna_lrss.integrations._search import pick_for
 from optuna_lrss.torch._random import preserved_random_state
 
@@ -80,7 +81,7 @@ def find_lr(
         **options: ``steps``, ``total_steps``, ``low``, ``high``, ``validation_batches``,
             ``snapshots``, ``param_name``, ``snapshot_on_host``, ``progress`` and ``seed`` of
             :class:`optuna_lrss.torch.StepObjective`; ``tolerance``, ``repeats``, ``start``,
-            ``n_trials``, ``timeout``, ``storage`` and ``study_name`` of
+            ``n_trials``, ``timeout``, ``storage``, ``study_name`` and ``plot`` of
             :func:`optuna_lrss.torch.find_lr`.
 
     Returns:
@@ -177,6 +178,8 @@ class LRStepFinder(pl.Callback):
         if trainer.ckpt_path is not None:
             return
         self.search(trainer, pl_module)
+        if self.result is not None:
+            go_on_with(self.result)
         if self._apply:
             set_attribute(pl_module, self._attr_name, self.lr)
             with preserved_random_state():  # a run without the search makes one optimizer

@@ -23,6 +23,7 @@ from optuna_lrss.integrations._search import SearchOptions
 from optuna_lrss.integrations._search import autocast_of
 from optuna_lrss.integrations._search import checked_lr
 from optuna_lrss.integrations._search import checked_options
+from optuna_lrss.integrations._search import go_on_with
 from optuna_lrss.integrations._search import hold_at_peak
 from optuna_lrss.integrations._search import length_of_training
 from optuna_lrss.integrations._search import peak_rates
@@ -81,7 +82,7 @@ def find_lr(
             ``snapshots``, ``param_name`` ("learning_rate" unless told otherwise),
             ``snapshot_on_host``, ``progress``, and ``seed`` (that of the training arguments) of
             :class:`optuna_lrss.torch.StepObjective`; ``tolerance``, ``repeats``, ``start``,
-            ``n_trials``, ``timeout``, ``storage`` and ``study_name`` of
+            ``n_trials``, ``timeout``, ``storage``, ``study_name`` and ``plot`` of
             :func:`optuna_lrss.torch.find_lr`.
 
     Returns:
@@ -185,6 +186,7 @@ class LRFinderCallback(TrainerCallback):
         self.result, self.lr = result, pick_for(_schedule(trainer, state.max_steps), result)
         if self._leave:
             raise _Found
+        go_on_with(result)
         _apply(trainer, self.lr, given=self._given)
         if trainer._created_lr_scheduler:
             # Some schedules are computed from the learning rate that they are made with.

@@ -13,6 +13,7 @@ import optuna
 import torch
 from torch import nn
 
+from optuna_lrss._result.progress import SearchProgress
 from optuna_lrss._study.horizons import trial_steps
 from optuna_lrss._study.keys import AUTO
 from optuna_lrss._study.keys import BASELINE
@@ -144,7 +145,8 @@ class StepObjective:
             trials, here and in another process. A generator that a loader carries goes before it.
         check_state: Whether the first trial looks for state that no reset reaches, which costs two
             further steps; of no use where the caller puts everything back.
-        progress: Show the steps as they go, if standard error is a terminal.
+        progress: Show the steps as they go, if standard error is a terminal; a
+            :class:`~optuna_lrss.SearchProgress` shows them in its bar.
 
     Raises:
         ValueError: If an argument is out of its range, a loader is empty or can be read only once,
@@ -179,7 +181,7 @@ class StepObjective:
         snapshot_on_host: bool = False,
         seed: int = 0,
         check_state: bool = True,
-        progress: bool = True,
+        progress: bool | SearchProgress = True,
     ) -> None:
         base_steps, auto = read_steps(steps)
         settings = Settings(

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from optuna_lrss._method.search.longer import BASE_STEPS
+from optuna_lrss._result.progress import SearchProgress
 from optuna_lrss._study.arguments import is_number
 from optuna_lrss._study.arguments import require_count
 
@@ -46,7 +47,7 @@ class StepOptions(TypedDict, total=False):
     snapshot_on_host: bool
     seed: int
     check_state: bool
-    progress: bool
+    progress: bool | SearchProgress
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Settings:
     snapshot_on_host: bool = False
     seed: int = 0
     check_state: bool = True
-    progress: bool = True
+    progress: bool | SearchProgress = True
 
     def __post_init__(self) -> None:
         require_count("steps", self.steps)

@@ -16,7 +16,6 @@ from typing import NamedTuple
 import torch
 from torch import nn
 from torch.optim import Optimizer
-from tqdm import tqdm
 
 from optuna_lrss._method.divergence import divergence_limit
 from optuna_lrss._method.divergence import runaway_limit
@@ -33,6 +32,7 @@ from optuna_lrss.torch._optimizers import learning_rate_ratios
 from optuna_lrss.torch._optimizers import optimized_parameters
 from optuna_lrss.torch._optimizers import own_learning_rate
 from optuna_lrss.torch._optimizers import set_learning_rate
+from optuna_lrss.torch._progress import Steps
 from optuna_lrss.torch._random import derived_seed
 from optuna_lrss.torch._random import preserved_random_state
 from optuna_lrss.torch._random import seed_everything
@@ -299,11 +299,13 @@ class ShortTrial:
     ) -> Outcome:
         size, snapshots = self._settings.accumulate, self._settings.snapshots
         limit = math.inf
-        for step in self._progress(lr, steps):
+        going = Steps(lr, steps, self._settings.progress)
+        for step in going:
             drawn = batches[(step - 1) * size : step * size]
             if step > self._settings.steps:  # of a longer trial: they are kept on the host
                 drawn = self._on_device(drawn)
             loss = self._updates.step(drawn)
+            going.loss = loss
             if step == 1:
                 _refuse_broken(loss)
                 limit = runaway_limit(baseline, loss)
@@ -319,14 +321,6 @@ class ShortTrial:
         loss = math.inf if diverged else loss
         report(steps, loss)
         return Outcome(loss, steps, diverged, None if diverged else stderr)
-
-    def _progress(self, lr: float, steps: int) -> Iterable[int]:
-        # disable=None: off when standard error is not a terminal.
-        disable = None if self._settings.progress else True
-        bar: Iterable[int] = tqdm(
-            range(1, steps + 1), desc=f"lr {lr:.2e}", unit="step", leave=False, disable=disable
-        )
-        return bar
 
     # --- The start, and the caller's state ----------------------------------------------------
 

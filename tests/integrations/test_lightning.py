@@ -23,6 +23,8 @@ from torch.utils.data import TensorDataset
 
 from optuna_lrss import LRAnalysis
 from optuna_lrss import TooFewPointsError
+from optuna_lrss._result.interrupted import interrupted
+from optuna_lrss.integrations import _lightning
 from optuna_lrss.integrations import _search
 from optuna_lrss.integrations.lightning import LRStepFinder
 from optuna_lrss.integrations.lightning import ManualOptimizationError
@@ -378,6 +380,18 @@ def test_the_training_afterwards_is_that_without_a_search(make: MakeTrainer, for
 
 def _for_a_schedule(result: LRAnalysis) -> tuple[float, float]:
     return result.recommended, getattr(result, "peak", result.recommended)
+
+
+def test_ctrl_c_in_the_search_of_a_callback_ends_the_run(
+    make: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped = interrupted(quick(make(), Scheduled(), *loaders()))
+    monkeypatch.setattr(_lightning, "_find_lr", lambda *args, **options: stopped)
+    assert find_lr(make(), Scheduled(), *loaders(), progress=False) is stopped
+    trainer = make(callbacks=[LRStepFinder(**QUICK)])
+    with pytest.raises((KeyboardInterrupt, SystemExit)):  # what Lightning makes of Ctrl-C
+        trainer.fit(Scheduled(), *loaders())
+    assert trainer.global_step == 0
 
 
 def test_schedules_do_not_change_what_is_found(make: MakeTrainer) -> None:

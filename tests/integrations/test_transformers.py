@@ -22,6 +22,8 @@ from optuna_lrss import LRAnalysis
 from optuna_lrss import LRStepSampler
 from optuna_lrss import TooFewPointsError
 from optuna_lrss import analyze
+from optuna_lrss._result.interrupted import interrupted
+from optuna_lrss.integrations import transformers as transformers_integration
 from optuna_lrss.integrations.transformers import LRFinderCallback
 from optuna_lrss.integrations.transformers import apply
 from optuna_lrss.integrations.transformers import find_lr
@@ -313,6 +315,19 @@ def test_the_training_afterwards_is_that_of_a_new_trainer(make: Make, kind: str)
     torch.manual_seed(1)
     other.train()
     assert weights(other.model) != weights(new.model)
+
+
+def test_ctrl_c_in_the_search_of_a_callback_ends_the_training(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped = interrupted(quick(make()))
+    monkeypatch.setattr(transformers_integration, "_find_lr", lambda *args, **options: stopped)
+    assert find_lr(make(), progress=False) is stopped
+    called = make()
+    called.add_callback(LRFinderCallback(called, **QUICK))
+    with pytest.raises(KeyboardInterrupt):
+        called.train()
+    assert called.state.global_step == 0
 
 
 def test_a_search_that_is_not_applied_changes_no_training(make: Make) -> None:

@@ -236,7 +236,7 @@ MOVED: tuple[tuple[str, tuple[ModuleType, ...], tuple[float, ...]], ...] = (
     ("SMOOTHING", (recommend,), (0.1, 0.15, 0.2, 0.25, 0.3)),
     ("_CAP", (recommend,), (1.25, 1.5, 2.0, 3.0, 4.0)),
     ("ENOUGH", (longer,), (0.02, 0.05, 0.1, 0.15, 0.2)),
-    ("_FEW", (longer,), (3, 4, 5, 6, 7)),
+    ("FEW", (longer,), (3, 4, 5, 6, 7)),
     ("_MANY", (longer,), (5, 6, 8, 10, 12)),
     ("_MOST_OF_TRAINING", (longer,), (0.2, 0.25, 1 / 3, 0.5, 0.7)),
 )
