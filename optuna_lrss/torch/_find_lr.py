@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from typing import Any
+from typing import Literal
 
 import optuna
 from torch import nn
@@ -20,6 +21,8 @@ from optuna_lrss._study.arguments import is_number
 from optuna_lrss._study.arguments import require_count
 from optuna_lrss._study.pruner import LRStepPruner
 from optuna_lrss._study.sampler import LRStepSampler
+from optuna_lrss.torch._lanes.optimize import optimize_lanes
+from optuna_lrss.torch._lanes.optimize import require_lanes
 from optuna_lrss.torch._objective import StepObjective
 from optuna_lrss.torch._settings import StepOptions
 
@@ -44,6 +47,7 @@ def find_lr(
     start: LRAnalysis | tuple[float, float] | float | None = None,
     n_trials: int | None = None,
     timeout: float | None = None,
+    lanes: int | Literal["auto"] | None = None,
     storage: str | BaseStorage | None = None,
     study_name: str | None = None,
     **options: Unpack[StepOptions],
@@ -71,6 +75,9 @@ def find_lr(
         n_trials: Run at most this many short trials, though points may stay unresolved; ``None``
             stops when all are resolved, 0 only analyses what the storage holds.
         timeout: Start no trial after this many seconds; ``None`` for no limit.
+        lanes: Train this many learning rates in one pass, which is faster for small models;
+            ``"auto"`` decides by model and memory; see :func:`optimize_lanes`. ``None``: one after
+            the other.
         storage: Database URL or Optuna storage to keep the study in; ``None`` keeps it in memory.
         study_name: Name of the study in it. An existing study of that name is continued, or only
             analysed if it is resolved.
@@ -85,6 +92,8 @@ def find_lr(
         NoWindowError: If no learning rate in the range learns; the message says what to change.
     """
     _require_budget(n_trials, timeout)
+    if lanes is not None:
+        require_lanes(lanes)
     show = options.get("progress", True)
     param_name = options.get("param_name", "lr")
     silent: StepOptions = {**options, "progress": False}
@@ -103,7 +112,7 @@ def find_lr(
         sampler.begin(study)
         # optimize would run one more trial on a study that is already resolved.
         if n_trials != 0 and not sampler.is_resolved(study):
-            _optimize(study, objective, param_name, n_trials, timeout, show=show)
+            _optimize(study, objective, param_name, n_trials, timeout, lanes=lanes, show=show)
         return analyze(study, param_name=param_name)
 
 
@@ -123,6 +132,7 @@ def _optimize(
     n_trials: int | None,
     timeout: float | None,
     *,
+    lanes: int | Literal["auto"] | None,
     show: bool,
 ) -> None:
     # disable=None: off when standard error is not a terminal.
@@ -133,7 +143,17 @@ def _optimize(
             bar.set_postfix(lr=f"{trial.params[param_name]:.2e}", loss=value, refresh=False)
             bar.update()
 
-        study.optimize(objective, n_trials=n_trials, timeout=timeout, callbacks=[advance])
+        if lanes is None:
+            study.optimize(objective, n_trials=n_trials, timeout=timeout, callbacks=[advance])
+        else:
+            optimize_lanes(
+                study,
+                objective,
+                lanes=lanes,
+                n_trials=n_trials,
+                timeout=timeout,
+                callbacks=[advance],
+            )
 
 
 @contextmanager
