@@ -20,7 +20,6 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from tqdm import tqdm
 
-from optuna_lrss._method.divergence import divergence_limit
 from optuna_lrss._method.divergence import runaway_limit
 from optuna_lrss.torch._lanes.refusals import CannotVectoriseError
 from optuna_lrss.torch._lanes.refusals import refuse
@@ -43,9 +42,9 @@ _STEPS_COMPARED = 3
 _SAME_LOSS = 1e-4
 #: The same with autocast, whose types have 8 to 11 bits.
 _SAME_LOSS_AUTOCAST = 2e-2
-#: The second lane of the comparison learns at this many times the rate of the first: at the same
-#: rate nobody would see a lane that reaches into another.
-_OTHER_RATE = 10.0
+#: The second lane of the comparison learns at this share of the caller's own rate: at the same
+#: rate nobody would see a lane that reaches into another, and at a higher one rounding errors grow.
+_OTHER_RATE = 0.1
 
 
 @dataclass
@@ -165,8 +164,10 @@ class LaneTrials(ShortTrial):
             raise CannotVectoriseError(_first_line(error)) from error
         for alone, lane in zip(expected, found, strict=True):
             together = [*lane.training, *(loss for loss, _ in lane.validation)]
+            start = max(self.baseline, alone[0])
             for a, b in zip(alone, together, strict=False):  # a lane ends where it has run away
-                if not self._same(a, b):
+                # Above the loss at the start rounding errors grow from step to step.
+                if a <= start and not self._same(a, b, start):
                     raise CannotVectoriseError(
                         f"a loss is {b:.6g} beside another learning rate and {a:.6g} alone, as "
                         "where dropout draws other numbers, or state lies outside of parameters "
@@ -189,12 +190,9 @@ class LaneTrials(ShortTrial):
             )
             return [*losses, validation(batches)[0]]
 
-    def _same(self, alone: float, together: float) -> bool:
-        limit = divergence_limit(self.baseline, None)
-        if not (math.isfinite(alone) and alone <= limit):
-            return True  # beyond the wall rounding errors grow from step to step
+    def _same(self, alone: float, together: float, start: float) -> bool:
         share = _SAME_LOSS if self._settings.autocast is None else _SAME_LOSS_AUTOCAST
-        return math.isclose(alone, together, rel_tol=share, abs_tol=share * abs(self.baseline))
+        return math.isclose(alone, together, rel_tol=share, abs_tol=share * abs(start))
 
 
 def _moved(module: nn.Module, before: dict[str, tuple[Any, Any]]) -> list[str]:
