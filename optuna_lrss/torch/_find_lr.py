@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from typing import Any
+from typing import Literal
 
 import optuna
 from torch import nn
@@ -21,6 +22,8 @@ from optuna_lrss._study.arguments import is_number
 from optuna_lrss._study.arguments import require_count
 from optuna_lrss._study.pruner import LRStepPruner
 from optuna_lrss._study.sampler import LRStepSampler
+from optuna_lrss.torch._lanes.optimize import optimize_lanes
+from optuna_lrss.torch._lanes.optimize import require_lanes
 from optuna_lrss.torch._objective import StepObjective
 from optuna_lrss.torch._settings import StepOptions
 from optuna_lrss.torch._together import Optimizers
@@ -45,6 +48,7 @@ def find_lr(
     start: LRAnalysis | tuple[float, float] | float | None = None,
     n_trials: int | None = None,
     timeout: float | None = None,
+    lanes: int | Literal["auto"] | None = None,
     storage: str | BaseStorage | None = None,
     study_name: str | None = None,
     plot: bool = False,
@@ -75,6 +79,9 @@ def find_lr(
             stops when all are resolved, 0 only analyses what the storage holds. Ctrl-C ends the
             search too: the answer so far comes back, with the doubt ``interrupted``.
         timeout: Start no trial after this many seconds; ``None`` for no limit.
+        lanes: Train this many learning rates in one pass, which is faster for small models;
+            ``"auto"`` decides by model and memory; see :func:`optimize_lanes`. ``None``: one after
+            the other.
         storage: Database URL or Optuna storage to keep the study in; ``None`` keeps it in memory.
         study_name: Name of the study in it. An existing study of that name is continued, or only
             analysed if it is resolved.
@@ -93,6 +100,8 @@ def find_lr(
         KeyboardInterrupt: At Ctrl-C while there is no window yet.
     """
     _require_budget(n_trials, timeout)
+    if lanes is not None:
+        require_lanes(lanes)
     text = options.get("progress", True) is not False
     param_name = options.get("param_name", "lr")
     show = SearchProgress(param_name, plot=plot, text=text, n_trials=n_trials, timeout=timeout)
@@ -115,8 +124,12 @@ def find_lr(
         # optimize would run one more trial on a study that is already resolved.
         if n_trials == 0 or sampler.is_resolved(study):
             return analyze(study, param_name=param_name)
+        budget: dict[str, Any] = {"n_trials": n_trials, "timeout": timeout, "callbacks": [show]}
         try:
-            study.optimize(objective, n_trials=n_trials, timeout=timeout, callbacks=[show])
+            if lanes is None:
+                study.optimize(objective, **budget)
+            else:
+                optimize_lanes(study, objective, lanes=lanes, **budget)
         except KeyboardInterrupt as stop:
             return _answer_so_far(study, param_name, stop)
         result = analyze(study, param_name=param_name)

@@ -297,14 +297,11 @@ class ShortTrial:
     def _train(
         self, lr: float, steps: int, batches: list[Any], baseline: float, report: Report
     ) -> Outcome:
-        size, snapshots = self._settings.accumulate, self._settings.snapshots
+        snapshots = self._settings.snapshots
         limit = math.inf
         going = Steps(lr, steps, self._settings.progress)
         for step in going:
-            drawn = batches[(step - 1) * size : step * size]
-            if step > self._settings.steps:  # of a longer trial: they are kept on the host
-                drawn = self._on_device(drawn)
-            loss = self._updates.step(drawn)
+            loss = self._updates.step(self._of_step(batches, step))
             going.loss = loss
             if step == 1:
                 _refuse_broken(loss)
@@ -378,6 +375,12 @@ class ShortTrial:
             drawn = self._loaders.training(repeat, steps)
             self._more_batches[repeat] = batches = [*batches, *drawn[len(batches) :]]
         return batches
+
+    def _of_step(self, batches: list[Any], step: int) -> list[Any]:
+        """The batches of one optimizer step, counted from 1; those of longer trials come here."""
+        size = self._settings.accumulate
+        drawn = batches[(step - 1) * size : step * size]
+        return self._on_device(drawn) if step > self._settings.steps else drawn
 
     def _on_device(self, batches: list[Any]) -> list[Any]:
         return [to_device(batch, self._device) for batch in batches]
