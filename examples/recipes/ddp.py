@@ -4,8 +4,8 @@
     python examples/recipes/ddp.py   # starts two ranks by itself
 
 For a model that fits one device. A step of the training takes a batch on every rank; the short
-trials take as many batches, one after the other, by `accumulate`. Where a model needs all ranks for
-a single step, examples/distributed/torch_ddp.py shares each short trial between them.
+trials take as many batches, one after the other, by `accumulate`. Where a model needs all ranks
+for a single step, examples/distributed/torch_ddp.py shares each short trial between them.
 """
 
 from __future__ import annotations

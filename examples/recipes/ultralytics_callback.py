@@ -47,6 +47,7 @@ def find_learning_rate(trainer: Any) -> None:
         loss_of,
         trainer.train_loader,
         trainer.test_loader,
+        accumulate=trainer.accumulate,
         clip_norm=10.0,
         progress=False,
     )
@@ -98,6 +99,7 @@ class Trainer:
     def __init__(self, lr0: float = 0.01, epochs: int = 3) -> None:
         self.callbacks: dict[str, list[Callable[[Any], None]]] = {}
         self.lr0, self.epochs = lr0, epochs
+        self.accumulate = 1  # batches to a step
         self.accuracy = 0.0
 
     def add_callback(self, event: str, callback: Callable[[Any], None]) -> None:
