@@ -49,6 +49,24 @@ class LRAnalysis(AnalysisData):
 
         return to_html(self)
 
+    def plot(self, backend: str = "plotly") -> Any:
+        """The curve with its window and picks, as ``optuna_lrss.visualization`` draws it.
+
+        Args:
+            backend: ``"plotly"`` or ``"matplotlib"``.
+
+        Returns:
+            The plotly figure, or the matplotlib axes. In a notebook it shows as a cell's last
+            expression; elsewhere call its ``show()``, or ``ax.figure.savefig(...)``.
+
+        Raises:
+            ValueError: If the backend is neither of them.
+            ImportError: If the backend is not installed.
+        """
+        from optuna_lrss.visualization import _backends  # loads a plotting library when it draws
+
+        return _backends.plot_lr_curve(self, backend)
+
     def apply(self, target: Any, pick: str | None = None) -> None:
         """Sets the learning rate of a training; every param group keeps its ratio to the first.
 

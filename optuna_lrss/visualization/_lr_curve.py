@@ -132,9 +132,12 @@ def _trials(go: Any, info: _LRCurveInfo) -> list[Any]:
             "size": 9 if pinned else 7,
             "line": {"width": 1, "color": GREY},
             "showscale": not pinned or len(points) == len(numbers),
+            # narrow: what it takes from the plot's width, the legend's two columns lack
             "colorbar": {
-                "title": {"text": "trial"},
-                "thickness": 10,
+                "title": {"text": "trial", "side": "right", "font": {"size": 11}},
+                "tickfont": {"size": 10},
+                "thickness": 8,
+                "xpad": 4,
                 "len": 0.8,
                 "outlinewidth": 0,
             },
