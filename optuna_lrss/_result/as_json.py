@@ -24,6 +24,7 @@ def to_plain(data: AnalysisData) -> dict[str, Any]:
     plain = {f.name: getattr(data, f.name) for f in fields(data)}
     plain["curve"] = _plain_curve(data.curve)
     plain["longer"] = {horizon: _plain_curve(curve) for horizon, curve in data.longer.items()}
+    plain["intervals"] = {name: list(ends) for name, ends in data.intervals.items()}
     plain["diagnostics"] = [dict(vars(d)) for d in data.diagnostics]
     return plain
 
@@ -35,7 +36,7 @@ def to_text(data: AnalysisData, indent: int | None = None) -> str:
 
 def from_plain(plain: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of an analysis, from what :func:`to_plain` gave or its JSON form."""
-    values = {k: _numbers(v) if k in _NUMERIC else v for k, v in plain.items()}
+    values = {k: _numbers(v) if k in _NUMERIC else v for k, v in plain.items() if k != "intervals"}
     values["curve"] = _curve(values["curve"])
     values["longer"] = {int(k): _curve(v) for k, v in values.get("longer", {}).items()}
     values["brackets"] = {k: (v[0], v[1]) for k, v in values["brackets"].items()}
