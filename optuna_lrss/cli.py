@@ -295,7 +295,7 @@ def _as_csv(result: LRAnalysis, rows: Rows) -> str:
             write(trial)
     else:
         write(("point", "lr", "low", "high"))
-        for name, (low, high) in result.brackets.items():
+        for name, (low, high) in result.intervals.items():
             write((name, getattr(result, name), low, high))
     return out.getvalue()
 

@@ -148,7 +148,7 @@ def test_the_analysis_does_not_change_the_study() -> None:
 
 
 def test_brackets_are_known_neighbours(clean: LRAnalysis) -> None:
-    assert set(clean.brackets) == {*POINTS, *FOR_TRAINING}
+    assert set(clean.brackets) == set(POINTS)
     for name, (low, high) in clean.brackets.items():
         point = getattr(clean, name)
         assert low in clean.curve.lr

@@ -12,10 +12,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 
 import optuna_lrss
+from optuna_lrss._method.sureness import sureness
 
 
 ROOT = Path(__file__).parents[1]
@@ -198,6 +200,24 @@ def test_the_score_and_readme_hold_the_landscapes_figures() -> None:
         (guide / "schedules.md", "landscapes", price.moves_guide(figures)),
     ):
         assert between(path.read_text(encoding="utf-8"), marker) == expected
+
+
+def test_how_sure_the_picks_are_is_what_the_landscapes_say() -> None:
+    page = importlib.import_module("examples.benchmarks.landscapes.score.advice_page")
+    results = ROOT / "docs" / "results"
+    figures = json.loads((results / "advice.json").read_text(encoding="utf-8"))
+    assert (results / "advice.md").read_text(encoding="utf-8") == page.page(figures)
+    for evidence, kinds in figures["sure"]["table"].items():
+        assert evidence in ("longer", "short", "little")
+        for pick, known in kinds.items():
+            held = sureness(pick, longer=evidence == "longer", enough=evidence != "little")
+            for name in ("low", "high", "too_high"):
+                assert getattr(held, name) == pytest.approx(np.round(known[name], 2), abs=1e-9)
+    assert {(e, p) for e, kinds in figures["sure"]["table"].items() for p in kinds} == {
+        (e, p) for e in ("longer", "short", "little") for p in ("recommended", "peak")
+    }
+    source = Path(page.SURENESS).read_text(encoding="utf-8")
+    assert page.sureness_table(figures["sure"]) in source  # as the script would write it
 
 
 def test_vectorised_full_trainings_equal_the_plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,16 +17,17 @@ from typing import Any
 
 from optuna.distributions import FloatDistribution
 
-from optuna_lrss._method.recommend import length_factor
-from optuna_lrss._method.recommend import peak_lr
 from optuna_lrss._method.sureness import RISKS
 from optuna_lrss._result import as_json
 from optuna_lrss._result import second_study
 from optuna_lrss._result.data import PICKS
 from optuna_lrss._result.data import AnalysisData
+from optuna_lrss._result.horizons import drift_of
+from optuna_lrss._result.horizons import for_length
+from optuna_lrss._result.inputs import is_count
+from optuna_lrss._result.pick_doubts import judged_by_length
 from optuna_lrss._result.report import report
 from optuna_lrss._study.arguments import is_number
-from optuna_lrss._study.arguments import require_count
 
 
 if TYPE_CHECKING:
@@ -100,6 +101,8 @@ class LRAnalysis(AnalysisData):
     def with_total_steps(self, total_steps: int) -> LRAnalysis:
         """The same analysis with ``recommended`` and ``peak`` for a training of another length.
 
+        What :func:`analyze` gives with ``total_steps``.
+
         Args:
             total_steps: Optimizer steps of the training.
 
@@ -109,16 +112,24 @@ class LRAnalysis(AnalysisData):
         Raises:
             ValueError: If ``total_steps`` is no positive whole number.
         """
-        require_count("total_steps", total_steps, at_least=1)
-        was, wanted = (length_factor(self.horizon, n) for n in (self.total_steps, total_steps))
-        recommended = self.recommended * wanted / was
-        return replace(
+        if not is_count(total_steps):
+            raise ValueError(
+                f"total_steps={total_steps!r} must be a whole number of at least 1, the optimizer "
+                "steps of the training: len(train_loader) * epochs."
+            )
+        lengths = self.total_steps, int(total_steps)
+        picks = for_length({"recommended": self.recommended}, self.horizon, *lengths)
+        horizons = {n: for_length(p, max(n, 1), *lengths) for n, p in self.horizons.items()}
+        result = replace(
             self,
-            recommended=recommended,
-            peak=peak_lr(recommended),
+            recommended=picks["recommended"],
+            peak=picks["peak"],
+            horizons=horizons,
+            drift=drift_of(horizons),
             total_steps=int(total_steps),
             total_steps_known=True,
         )
+        return replace(result, diagnostics=judged_by_length(result))
 
     def pick(self, *, risk: float, schedule: str = "constant") -> float:
         """A learning rate by how sure it is to be too high.
@@ -237,7 +248,8 @@ class LRAnalysis(AnalysisData):
         A window that is too narrow to train in, or leaves ``recommended`` out, is widened with a
         warning.
         """
-        return second_study.window_distribution(self)
+        low, high = second_study.training_window(self, "distribution()")
+        return FloatDistribution(low, high, log=True)
 
     def enqueue_picks(
         self,

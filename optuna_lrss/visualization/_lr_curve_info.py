@@ -156,7 +156,7 @@ def _marks(source: Source) -> list[_Mark]:
         return []
     intervals = result.intervals
     x, loss = model(result, thin=1)
-    known = np.isfinite(loss)
+    known, intervals = np.isfinite(loss), result.intervals
     return [
         _Mark(
             name,

@@ -32,9 +32,13 @@ def test_shows_curve_window_and_table() -> None:
     assert n_dots == len(result.trials)
     cells = [[c.text for c in row.findall("td")] for row in root.iter("tr")][1:]
     assert [row[2] for row in cells] == [
-        f"{getattr(result, name):.2e}"
-        for name in ("recommended", "midpoint", "half_loss", "steepest", "min_lr", "max_lr")
+        f"{getattr(result, name):.2e}" for name in (*result.picks, "min_lr", "max_lr")
     ]
+    assert [row[3] for row in cells] == [
+        "{:.2e} .. {:.2e}".format(*result.intervals[name])
+        for name in (*result.picks, "min_lr", "max_lr")
+    ]
+    assert "for a training of 1000 steps" in text
 
 
 def test_window_is_as_wide_as_its_decades() -> None:
