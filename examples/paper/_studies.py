@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,7 +167,9 @@ def grid(experiment: Experiment, picks: Sequence[float], rivals: Sequence[float]
     )
     first, *others = config.seeds
     planned = [(lr, first) for lr in (*config.grid_lrs, *picks, *rivals)]
-    for lr, seed in planned + [(lr, seed) for seed in others for lr in picks]:
+    planned += [(lr, seed) for seed in others for lr in picks]
+    planned += [(lr, seed) for seed in _grid_seeds(config)[1:] for lr in config.grid_lrs]
+    for lr, seed in planned:
         _train_once(study, training, config, lr, seed)
     best = best_of_grid(study, config)
     for seed in others:
@@ -232,5 +235,10 @@ def accuracies(study: Study, lr: float) -> list[float]:
 
 
 def best_of_grid(study: Study, config: Config) -> float:
-    """The grid's learning rate with the highest final accuracy on the first seed."""
-    return max(config.grid_lrs, key=lambda lr: accuracies(study, lr)[0])
+    """The grid's learning rate with the highest mean accuracy over the seeds that it took."""
+    n = config.grid_seeds
+    return max(config.grid_lrs, key=lambda lr: statistics.fmean(accuracies(study, lr)[:n]))
+
+
+def _grid_seeds(config: Config) -> tuple[int, ...]:
+    return config.seeds[: config.grid_seeds]
