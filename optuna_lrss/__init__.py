@@ -12,6 +12,7 @@ from optuna_lrss._result.lr_analysis import LRAnalysis
 from optuna_lrss._result.table import ConfigurationRow
 from optuna_lrss._result.table import ConfigurationTable
 from optuna_lrss._result.table import configurations
+from optuna_lrss._study.horizons import trial_steps
 from optuna_lrss._study.pruner import LRStepPruner
 from optuna_lrss._study.sampler import LRStepSampler
 from optuna_lrss._study.trials import repeat_index
@@ -33,4 +34,5 @@ __all__ = [
     "analyze",
     "configurations",
     "repeat_index",
+    "trial_steps",
 ]

@@ -19,7 +19,9 @@ from optuna import TrialPruned
 
 from optuna_lrss._method.points import NoWindowError
 from optuna_lrss._result.analysis import analyze
+from optuna_lrss._result.pick_doubts import training_note
 from optuna_lrss._result.report import cost_of
+from optuna_lrss._result.report import window_name
 from optuna_lrss._study.claims import Claim
 from optuna_lrss._study.keys import TRIAL
 from optuna_lrss.visualization import plot_lr_curve
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 #: Id of the figure. The dashboard answers 500 to ids with a colon.
 FIGURE_ID = "lrss-curve"
 #: Study user attributes that publish writes; None where there is no window.
-SUMMARY = ("min_lr", "max_lr", "recommended", "midpoint", "half_loss", "steepest")
+SUMMARY = ("min_lr", "max_lr", "recommended", "peak", "midpoint", "half_loss", "steepest")
 PUBLISHED = "lrss:published"
 STATUS = "lrss:status"
 
@@ -48,7 +50,8 @@ BEGIN = "[lrss:begin]: # (written by optuna_lrss: edits between here and lrss:en
 END = "[lrss:end]: # (your own notes are kept)"
 
 _MEANING = {
-    "recommended": "for a full training",
+    "recommended": "constant, for a whole training",
+    "peak": "highest of a schedule that decays to 0",
     "midpoint": "method 1: log-midpoint of the window",
     "half_loss": "method 2: half of the possible loss reduction",
     "steepest": "method 3: steepest descent",
@@ -217,7 +220,8 @@ def _section(result: LRAnalysis | None, reason: str) -> str:
     lines = [
         "## Learning rate",
         "",
-        f"**Use {short(result.recommended)}.** The viable window is {short(result.min_lr)} to "
+        f"**Use {short(result.recommended)}**, or a schedule that decays from "
+        f"**{short(result.peak)}**. The {window_name(result)} is {short(result.min_lr)} to "
         f"{short(result.max_lr)} ({math.log10(result.max_lr / result.min_lr):.2f} decades), "
         f"from {cost}, {state}.",
         "",
@@ -225,10 +229,12 @@ def _section(result: LRAnalysis | None, reason: str) -> str:
     if result.configuration:
         where = ", ".join(f"{_code(k)} = {_code(str(v))}" for k, v in result.configuration.items())
         lines += [f"For the configuration with the lowest loss: {where}.", ""]
-    lines += ["| point | learning rate | known neighbours | |", "|---|---|---|---|"]
+    lines += ["| point | learning rate | interval | |", "|---|---|---|---|"]
+    intervals = result.intervals
     for name, meaning in _MEANING.items():
-        low, high = (short(v) for v in result.brackets[name])
+        low, high = (short(v) for v in intervals[name])
         lines.append(f"| {name} | {short(getattr(result, name))} | {low} to {high} | {meaning} |")
+    lines += ["", _plain(training_note(result))]
     lines += ["", f"Loss: {result.baseline:.4g} untrained, {result.lowest:.4g} lowest."]
     if result.diagnostics:
         lines += ["", "Doubts:", "", *(f"- {_plain(str(d))}" for d in result.diagnostics)]

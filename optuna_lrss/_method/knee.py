@@ -1,4 +1,4 @@
-"""The knee, min_lr: three estimators of one point, each for its moment (paper, section 3.1).
+"""The knee, min_lr: two estimators of one point, each for its moment (paper, section 3.1).
 
 The knee is where the signed curvature ``k = y'' / (1 + y'^2)^(3/2)`` of the curve is least, at or
 left of the half-loss point (paper, equation 1 and footnote 1). They differ in what they take the
@@ -8,9 +8,6 @@ derivatives of:
   every proposal can afford it; noise moves it, but only to where the search looks next.
 - :func:`knee_of_fit`, for the answer: of the model of the curve. Noise hardly moves it; costs the
   fit of the model, some milliseconds, once a curve.
-- :func:`knee_of_smoothed`, for ``recommended``: of the curve under a wide Gaussian. It lies lower
-  than the knee, about a smoothing width: the distance from the cliff that a pick for a full
-  training wants.
 """
 
 from __future__ import annotations
@@ -77,20 +74,3 @@ def flank_curvature(fit: CurveFit, scale: float = 1.0) -> FloatArray:
     """
     slope = np.gradient(fit.flank * scale, fit.x)
     return curvature(slope, np.gradient(slope, fit.x))
-
-
-def knee_of_smoothed(x: FloatArray, smooth: FloatArray, first: int, half: int) -> int:
-    """The knee of a smoothed curve, for ``recommended``.
-
-    Args:
-        x: Even grid, in decades, shape ``(g,)``.
-        smooth: Normalised smoothed losses, shape ``(g,)``.
-        first: Index of the first grid point that may be the knee.
-        half: Index of the grid point left of half-loss, at least ``first``.
-
-    Returns:
-        Index of the knee.
-    """
-    slope = np.gradient(smooth, x)
-    bend = np.gradient(slope, x)
-    return first + int(np.argmin(curvature(slope, bend)[first : half + 1]))

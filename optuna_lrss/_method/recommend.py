@@ -1,9 +1,15 @@
-"""``recommended``, the pick for a full training (the method page, section 7; not in the paper).
+"""``recommended`` and ``peak``, the picks for a full training (the method page, section 7).
 
-Idea: the log-midpoint of the window, as the paper's method 1, but of the curve under a Gaussian,
-so that distance from the cliff counts and not only the lowest point; times the share of its steady
-step that momentum delivers in a short trial. Cost: one filter over a grid, well under a
-millisecond.
+Not in the paper. Idea: the upper end of the window is the landmark, since it hardly moves with the
+horizon, where the knee sinks as 1 / steps. It is read off the longest trials that there are, under
+a Gaussian, so that distance from the cliff counts and not only the lowest point; times the share
+of its steady step that momentum delivers there. A longer training wants less by a power of its
+length, a schedule that decays bears more by a constant factor. Cost: one filter over a grid, well
+under a millisecond.
+
+The three constants (``SMOOTHING``, ``PER_LENGTH``, ``RISE``) come from the landscapes
+(docs/results/landscapes.md, "The rule and its constants", which holds what each loses when it is
+moved); left out task by task they come out the same within a step of the grid that was searched.
 """
 
 from __future__ import annotations
@@ -12,17 +18,25 @@ import numpy as np
 
 from optuna_lrss._method.curve import FloatArray
 from optuna_lrss._method.curve import LRCurve
-from optuna_lrss._method.knee import knee_of_smoothed
-from optuna_lrss._method.levels import before_half
 
 
-#: Width of the Gaussian that ``recommended`` smooths the curve with, in decades.
+#: Width of the Gaussian that the curve is smoothed with, in decades.
 SMOOTHING = 0.2
 #: Losses are capped as far above the untrained model's as the lowest lies below it, so that the
 #: height of a diverged loss does not reach over to the window.
 _CAP = 2.0
 #: Spacing of the smoothed curve's grid, in decades: a tenth of the smoothing.
 _STEP = 0.02
+#: Decades that the best learning rate falls by when the training takes ten times as many steps.
+PER_LENGTH = 0.3
+#: Decades that the best peak of a schedule which decays to 0 lies above the best constant rate.
+RISE = 0.25
+#: Steps of a training whose length nobody says: taken too short or too long by a factor of ten
+#: the pick is off by 0.3 decades, and too high costs more.
+TOTAL_STEPS = 1000
+#: Below this share of the untrained loss the trials have not gained enough to say where a training
+#: goes: they find the output's level, or sit on a plateau.
+ENOUGH = 0.1
 
 
 def recommended_lr(
@@ -31,43 +45,58 @@ def recommended_lr(
     lowest: float,
     *,
     steps: int,
+    total_steps: int = TOTAL_STEPS,
     momentum: float = 0.0,
     lag: float | None = None,
-    min_lr: float | None = None,
 ) -> float:
-    """The smoothed midpoint with the momentum lag (the method page, section 7).
-
-    The losses are capped at ``baseline + (baseline - lowest)``, a diverged trial counts as that
-    cap, and the curve is smoothed with a Gaussian of 0.2 decades before the log-midpoint of its
-    window is taken: distance from the cliff then counts, not only the lowest point. The result
-    is multiplied by :func:`momentum_lag`.
+    """The constant learning rate for a whole training (the method page, section 7).
 
     Args:
         curve: The known losses, at least one of them finite.
         baseline: Loss of the untrained model.
         lowest: Lowest loss of the curve, below ``baseline``.
-        steps: Horizon of the short trials.
+        steps: Horizon of the curve.
+        total_steps: Optimizer steps of the training.
         momentum: Heavy-ball beta of SGD; 0 for plain SGD and for Adam.
         lag: Share of its steady step that the optimizer delivered; ``None`` for that of an
             optimizer that starts at rest.
-        min_lr: The knee of the curve as measured. Smoothing moves a knee to the left by about
-            its width; one that lies further left is a wiggle of the plateau and not considered.
 
     Returns:
         A learning rate.
     """
-    x, smooth = _smoothed(curve, baseline, lowest)
-    at_max = int(np.argmin(smooth))
-    yn = (smooth - smooth[at_max]) / max(1.0 - smooth[at_max], 1e-12)
-    at_half = before_half(yn, at_max) or 0
-    from_x = -np.inf if min_lr is None else np.log10(min_lr) - 2.0 * SMOOTHING
-    first = min(int(np.searchsorted(x, from_x)), at_half)
-    at_knee = knee_of_smoothed(x, yn, first, at_half)
-    midpoint = 10.0 ** float(0.5 * (x[at_knee] + x[at_max]))
-    return float(midpoint * (momentum_lag(momentum, steps) if lag is None else lag))
+    share = momentum_lag(momentum, steps) if lag is None else lag
+    return upper_end(curve, baseline, lowest) * share * length_factor(steps, total_steps)
 
 
-def _smoothed(curve: LRCurve, baseline: float, lowest: float) -> tuple[FloatArray, FloatArray]:
+def peak_lr(recommended: float) -> float:
+    """The highest rate of a schedule that decays to 0, from the constant rate for as long."""
+    return float(recommended * 10.0**RISE)
+
+
+def length_factor(steps: int, total_steps: int) -> float:
+    """What a training of ``total_steps`` wants of a learning rate that is right for ``steps``."""
+    return min(1.0, float((steps / total_steps) ** PER_LENGTH))
+
+
+def upper_end(curve: LRCurve, baseline: float, lowest: float) -> float:
+    """Learning rate of the lowest point of the capped, smoothed curve.
+
+    The losses are capped at ``baseline + (baseline - lowest)``, a diverged trial counts as that
+    cap, and the curve is smoothed with a Gaussian of 0.2 decades.
+
+    Args:
+        curve: The known losses, at least one of them finite.
+        baseline: Loss of the untrained model.
+        lowest: Lowest loss of the curve, below ``baseline``.
+
+    Returns:
+        A learning rate, within the known range.
+    """
+    x, smooth = smoothed(curve, baseline, lowest)
+    return float(10.0 ** np.clip(x[int(np.argmin(smooth))], curve.x[0], curve.x[-1]))
+
+
+def smoothed(curve: LRCurve, baseline: float, lowest: float) -> tuple[FloatArray, FloatArray]:
     """Grid in decades over the known range, and the capped, smoothed losses on it, normalised."""
     from scipy.ndimage import gaussian_filter1d  # here, since it takes 0.1 s to import
 

@@ -14,11 +14,14 @@ import numpy as np
 from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._method.points import TooFewPointsError
 from optuna_lrss._method.points import points_of_interest
+from optuna_lrss._method.recommend import TOTAL_STEPS as _DEFAULT_TOTAL_STEPS
+from optuna_lrss._result.advice import advice_of
 from optuna_lrss._result.diagnostics import Facts
 from optuna_lrss._result.diagnostics import diagnose
 from optuna_lrss._result.horizons import drift_of
 from optuna_lrss._result.horizons import picks_at_each_step
 from optuna_lrss._result.horizons import picks_of
+from optuna_lrss._result.inputs import count_in
 from optuna_lrss._result.inputs import groups_of
 from optuna_lrss._result.inputs import lag_of
 from optuna_lrss._result.inputs import require_arguments
@@ -31,11 +34,14 @@ from optuna_lrss._study.curves import at_step
 from optuna_lrss._study.curves import best_of
 from optuna_lrss._study.curves import ranked
 from optuna_lrss._study.history import StudyHistory
+from optuna_lrss._study.horizons import Horizons
 from optuna_lrss._study.keys import GUESS
 from optuna_lrss._study.keys import MOMENTUM
 from optuna_lrss._study.keys import STEPS
+from optuna_lrss._study.keys import TOTAL_STEPS
 from optuna_lrss._study.keys import configuration_of
 from optuna_lrss._study.known import baseline_for
+from optuna_lrss._study.longer_search import open_horizon
 from optuna_lrss._study.moment import Moment
 from optuna_lrss._study.stored_search import stored_search
 from optuna_lrss._study.trials import baseline_of
@@ -61,6 +67,7 @@ def analyze(
     momentum: float | None = None,
     normalize: bool = True,
     tolerance: float | None = None,
+    total_steps: int | None = None,
 ) -> LRAnalysis:
     """Reads the viable window and the picks off a study's short trials, whoever sampled them.
 
@@ -78,6 +85,8 @@ def analyze(
         normalize: Whether the curvature is taken on the normalised loss.
         tolerance: Width in decades that counts as resolved; default what the study was searched
             with (``lrss:search:lr``, the last :class:`LRStepSampler` to begin), else 0.1.
+        total_steps: Optimizer steps of the training that ``recommended`` and ``peak`` are for;
+            default what the study stores (``lrss:total_steps``), else 1000.
 
     Returns:
         The analysis.
@@ -87,7 +96,7 @@ def analyze(
             such parameter or configuration.
         NoWindowError: If there is no viable window; the message says what to change.
     """
-    require_arguments(study, param_name, step, baseline, steps, momentum, tolerance)
+    require_arguments(study, param_name, step, baseline, steps, momentum, tolerance, total_steps)
     history = _history(study, param_name)
     return analysis_of(
         study,
@@ -99,6 +108,7 @@ def analyze(
         momentum=momentum,
         normalize=normalize,
         tolerance=tolerance,
+        total_steps=total_steps,
     )
 
 
@@ -113,6 +123,7 @@ def analysis_of(
     momentum: float | None = None,
     normalize: bool = True,
     tolerance: float | None = None,
+    total_steps: int | None = None,
 ) -> LRAnalysis:
     """As :func:`analyze`, of a study that was read already.
 
@@ -126,6 +137,7 @@ def analysis_of(
         momentum: The same.
         normalize: The same.
         tolerance: The same.
+        total_steps: The same.
     """
     param_name = history.param_name
     distribution = observations.items[-1].distributions[param_name]
@@ -136,8 +148,12 @@ def analysis_of(
     own = next((o.momentum for o in observations.items if o.momentum is not None), 0.0)
     beta = next(float(b) for b in (momentum, number_in(stored, MOMENTUM), own) if b is not None)
     lag = lag_of(observations, stored, horizon, beta, given=momentum is not None)
-    horizons = {} if step is not None else picks_at_each_step(observations, known, lag, normalize)
-    if step is not None:
+    told = total_steps if total_steps is not None else count_in(stored, TOTAL_STEPS)
+    total = _DEFAULT_TOTAL_STEPS if told is None else int(told)
+    horizons = {}
+    if step is None:
+        horizons = picks_at_each_step(observations, known, lag, normalize, total)
+    else:
         observations = at_step(observations, step)
         horizon = step
     curve = observations.curve(known)
@@ -149,17 +165,21 @@ def analysis_of(
     )
     horizon = None if horizon is None else int(horizon)
     n = horizon if horizon is not None else _DEFAULT_STEPS
-    search = _search(study, history, observations, known, tolerance)
-    picks = picks_of(curve, points, n, lag)
+    search, resolved = _search(study, history, observations, known, tolerance)
+    trials_of = history.longer_of(observations.configuration) if step is None else {}
+    longer = {n: o.curve(known) for n, o in trials_of.items()}
+    picks = picks_of(curve, points, n, lag, total)
+    advice = advice_of({n: curve, **longer}, {n: points.lowest}, points.baseline, lag, total)
+    picks |= {"recommended": advice.recommended, "peak": advice.peak}
     result = LRAnalysis(
         curve=curve,
         baseline=points.baseline,
         **picks,
         brackets={name: _bracket(curve, lr, name) for name, lr in picks.items()},
-        resolved=search.is_resolved(),
+        resolved=resolved,
         diagnostics=(),
-        n_trials=len(observations.items),
-        n_steps=_total_steps(observations, horizon),
+        n_trials=sum(len(o.items) for o in (observations, *trials_of.values())),
+        n_steps=_total_steps(observations, horizon, trials_of),
         steps=n,
         momentum=beta,
         noise=points.noise,
@@ -175,6 +195,11 @@ def analysis_of(
         lag=lag(n),
         steps_known=horizon is not None,
         groups=groups_of(stored),
+        longer=longer,
+        total_steps=total,
+        total_steps_known=told is not None,
+        horizon=advice.horizon,
+        gained=advice.gained,
     )
     facts = Facts(
         result=result,
@@ -227,8 +252,10 @@ def _search(
     observations: Observations,
     baseline: float | None,
     tolerance: float | None,
-) -> CurveSearch:
+) -> tuple[CurveSearch, bool]:
     """What is left to do on a curve, as the sampler that searched it last sees it.
+
+    And whether nothing is, at longer horizons neither.
 
     Args:
         study: The study.
@@ -245,14 +272,20 @@ def _search(
         arguments = replace(arguments, options=replace(arguments.options, tolerance=tolerance))
     best = None if arguments.max_configurations is None else best_of(history.curves.values())
     is_best = best is not None and best.configuration == observations.configuration
-    return search_over(
+    moment = Moment.of_finished(history, baseline_of(study), Horizons.stored(attrs))
+    distribution = observations.items[-1].range_of(history.param_name)
+    search = search_over(
         arguments,
-        Moment.of_finished(history, baseline_of(study)),
+        moment,
         observations,
-        observations.items[-1].range_of(history.param_name),
+        distribution,
         full=stored is None or tolerance is not None or is_best,
         given=baseline,
     )
+    resolved = search.is_resolved()
+    if resolved and (is_best or not history.is_nested):
+        resolved = open_horizon(moment, observations, distribution, given=baseline) is None
+    return search, resolved
 
 
 def _scattered(curves: Sequence[Observations], param_name: str) -> str:
@@ -281,8 +314,13 @@ def _bracket(curve: LRCurve, lr: float, name: str) -> tuple[float, float]:
     return float(curve.lr[low]), float(curve.lr[high])
 
 
-def _total_steps(observations: Observations, steps: int | None) -> int | None:
+def _total_steps(
+    observations: Observations, steps: int | None, longer: Mapping[int, Observations]
+) -> int | None:
     """Optimizer steps of all trials; those that do not say took the whole horizon."""
-    counts = [o.steps if o.steps is not None else steps for o in observations.items]
+    horizons = ((steps, observations), *longer.items())
+    counts = [
+        o.steps if o.steps is not None else n for n, trials in horizons for o in trials.items
+    ]
     known = [int(c) for c in counts if c is not None]
     return sum(known) if len(known) == len(counts) else None

@@ -16,13 +16,14 @@ from optuna_lrss._result.data import Diagnostic
 
 
 #: Fields that hold numbers only, where a string is an encoded non-finite float.
-_NUMERIC = ("curve", "trials")
+_NUMERIC = ("curve", "longer", "trials")
 
 
 def to_plain(data: AnalysisData) -> dict[str, Any]:
     """All of it as plain Python values; diverged losses stay ``inf``."""
     plain = {f.name: getattr(data, f.name) for f in fields(data)}
-    plain["curve"] = {f.name: getattr(data.curve, f.name).tolist() for f in fields(data.curve)}
+    plain["curve"] = _plain_curve(data.curve)
+    plain["longer"] = {horizon: _plain_curve(curve) for horizon, curve in data.longer.items()}
     plain["diagnostics"] = [dict(vars(d)) for d in data.diagnostics]
     return plain
 
@@ -35,13 +36,8 @@ def to_text(data: AnalysisData, indent: int | None = None) -> str:
 def from_plain(plain: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of an analysis, from what :func:`to_plain` gave or its JSON form."""
     values = {k: _numbers(v) if k in _NUMERIC else v for k, v in plain.items()}
-    curve = values["curve"]
-    values["curve"] = LRCurve(
-        lr=np.asarray(curve["lr"], dtype=float),
-        loss=np.asarray(curve["loss"], dtype=float),
-        stderr=np.asarray(curve["stderr"], dtype=float),
-        count=np.asarray(curve["count"], dtype=np.int64),
-    )
+    values["curve"] = _curve(values["curve"])
+    values["longer"] = {int(k): _curve(v) for k, v in values.get("longer", {}).items()}
     values["brackets"] = {k: (v[0], v[1]) for k, v in values["brackets"].items()}
     values["diagnostics"] = tuple(Diagnostic(**d) for d in values["diagnostics"])
     values["search_range"] = tuple(values["search_range"])
@@ -50,6 +46,19 @@ def from_plain(plain: Mapping[str, Any]) -> dict[str, Any]:
     values["roles"] = {int(k): v for k, v in values["roles"].items()}
     values["horizons"] = {int(k): v for k, v in values["horizons"].items()}
     return values
+
+
+def _plain_curve(curve: LRCurve) -> dict[str, Any]:
+    return {f.name: getattr(curve, f.name).tolist() for f in fields(curve)}
+
+
+def _curve(plain: Mapping[str, Any]) -> LRCurve:
+    return LRCurve(
+        lr=np.asarray(plain["lr"], dtype=float),
+        loss=np.asarray(plain["loss"], dtype=float),
+        stderr=np.asarray(plain["stderr"], dtype=float),
+        count=np.asarray(plain["count"], dtype=np.int64),
+    )
 
 
 def _encode(value: Any) -> Any:

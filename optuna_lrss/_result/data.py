@@ -10,12 +10,19 @@ from typing import Any
 from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._method.fit import CurveFit
 from optuna_lrss._method.points import points_of_interest
+from optuna_lrss._method.recommend import ENOUGH
+from optuna_lrss._method.recommend import TOTAL_STEPS
+from optuna_lrss._method.sureness import Sureness
+from optuna_lrss._method.sureness import sureness
+from optuna_lrss._method.sureness import widened
 
 
 #: The picks in the order of the report.
-PICKS = ("recommended", "midpoint", "half_loss", "steepest")
+PICKS = ("recommended", "peak", "midpoint", "half_loss", "steepest")
+#: Those that are for a training of a certain length.
+FOR_TRAINING = PICKS[:2]
 #: The points that are read off the curve itself, at every horizon.
-POINTS = (*PICKS[1:], "min_lr", "max_lr")
+POINTS = (*PICKS[2:], "min_lr", "max_lr")
 
 
 @dataclass(frozen=True)
@@ -50,11 +57,13 @@ class AnalysisData:
         midpoint: Method 1, the log-midpoint of the window (paper 3.2.1).
         half_loss: Method 2, half of the possible loss reduction (paper 3.2.2).
         steepest: Method 3, the most negative slope (paper 3.2.3).
-        recommended: The smoothed midpoint with the momentum lag (the method page, section 7).
+        recommended: Learning rate to hold constant for ``total_steps`` (the method page, section
+            7).
+        peak: Highest learning rate of a schedule that decays to 0 within ``total_steps``.
         brackets: For each point its known neighbours, ``(low, high)``.
         resolved: Whether nothing more needs to be tried to know every point within the tolerance.
         diagnostics: What is doubtful, each with a remedy.
-        n_trials: Finished trials of the curve.
+        n_trials: Finished trials, longer ones too.
         n_steps: Optimizer steps that they took; ``None`` where the objective does not say.
         steps: Horizon of the short trials; 20, the paper's, where it is not known.
         steps_known: Whether it is.
@@ -66,12 +75,19 @@ class AnalysisData:
         param_name: Name of the learning rate.
         search_range: Range of the learning rate, ``(low, high)``.
         configuration: Values of the other parameters.
-        trials: Finished trials in order, ``(number, learning rate, loss)``; ``nan`` = failed.
+        trials: Finished short trials in order, ``(number, learning rate, loss)``; ``nan`` =
+            failed.
         roles: Why the sampler tried each trial's learning rate, ``{trial number: role}``; empty
             for other samplers.
         horizons: Picks at each snapshot step, ``{step: {pick: learning rate}}``.
         drift: How far each pick moves per factor of ten in steps, in decades.
         normalize: Whether the curvature was taken on the normalised loss.
+        longer: Losses of longer trials, ``{steps: curve}``; empty where there are none.
+        total_steps: Optimizer steps of the training that ``recommended`` and ``peak`` are for;
+            1000 where nobody said.
+        total_steps_known: Whether somebody did.
+        horizon: Steps of the trials that ``recommended`` and ``peak`` were read from.
+        gained: Share of the untrained loss that these trials gained.
         groups: Learning rate of each of the optimizer's param groups relative to the first one's,
             which is the one searched; empty where they are equal or the study does not say.
     """
@@ -84,6 +100,7 @@ class AnalysisData:
     half_loss: float
     steepest: float
     recommended: float
+    peak: float
     brackets: dict[str, tuple[float, float]]
     resolved: bool
     diagnostics: tuple[Diagnostic, ...]
@@ -104,11 +121,37 @@ class AnalysisData:
     lag: float = 1.0
     steps_known: bool = True
     groups: tuple[float, ...] = ()
+    longer: dict[int, LRCurve] = field(default_factory=dict)
+    total_steps: int = TOTAL_STEPS
+    total_steps_known: bool = False
+    horizon: int = 20
+    gained: float = 1.0
 
     @property
     def picks(self) -> dict[str, float]:
-        """``recommended`` and the paper's three picks, by name."""
+        """``recommended``, ``peak`` and the paper's three picks, by name."""
         return {name: getattr(self, name) for name in PICKS}
+
+    @property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """How sure each point is, ``(low, high)`` by name.
+
+        Of ``recommended`` and ``peak``: learning rates that hold one which loses less than a
+        point after the training, in 80 % of trainings, by the landscapes. Of the points that are
+        read off the curve: where brackets and noise leave them.
+        """
+        return {
+            name: (
+                self.sureness(name).interval(getattr(self, name))
+                if name in FOR_TRAINING
+                else widened(getattr(self, name), self.brackets[name], self.noise)
+            )
+            for name in (*PICKS, "min_lr", "max_lr")
+        }
+
+    def sureness(self, pick: str) -> Sureness:
+        """What the landscapes say of ``recommended`` or ``peak``, as they were measured here."""
+        return sureness(pick, longer=self.horizon > self.steps, enough=self.gained >= ENOUGH)
 
     @cached_property
     def fit(self) -> CurveFit:

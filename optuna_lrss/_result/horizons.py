@@ -10,7 +10,7 @@ from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._method.points import NoWindowError
 from optuna_lrss._method.points import PointsOfInterest
 from optuna_lrss._method.points import points_of_interest
-from optuna_lrss._method.recommend import recommended_lr
+from optuna_lrss._result.advice import advice_of
 from optuna_lrss._result.data import POINTS
 from optuna_lrss._study.curves import Observations
 from optuna_lrss._study.curves import at_step
@@ -22,25 +22,24 @@ _MOST_HORIZONS = 6
 
 
 def picks_of(
-    curve: LRCurve, points: PointsOfInterest, steps: int, lag: Callable[[int], float]
+    curve: LRCurve,
+    points: PointsOfInterest,
+    steps: int,
+    lag: Callable[[int], float],
+    total_steps: int,
 ) -> dict[str, float]:
-    """Every pick and window end by name.
+    """Every pick and window end by name, as this curve alone gives them.
 
     Args:
         curve: The known losses.
         points: What was read off them.
         steps: Horizon of the short trials.
         lag: Share of its steady step that the optimizer delivers within so many steps.
+        total_steps: Optimizer steps of the training that the picks are for.
     """
-    recommended = recommended_lr(
-        curve,
-        points.baseline,
-        points.lowest,
-        steps=steps,
-        lag=lag(steps),
-        min_lr=points.min_lr,
-    )
-    return {"recommended": recommended, **{name: getattr(points, name) for name in POINTS}}
+    advice = advice_of({steps: curve}, {steps: points.lowest}, points.baseline, lag, total_steps)
+    of_training = {"recommended": advice.recommended, "peak": advice.peak}
+    return {**of_training, **{name: getattr(points, name) for name in POINTS}}
 
 
 def picks_at_each_step(
@@ -48,6 +47,7 @@ def picks_at_each_step(
     baseline: float | None,
     lag: Callable[[int], float],
     normalize: bool,
+    total_steps: int,
 ) -> dict[int, dict[str, float]]:
     """The picks at every snapshot step that has a window."""
     found: dict[int, dict[str, float]] = {}
@@ -58,7 +58,7 @@ def picks_at_each_step(
             points = points_of_interest(curve, baseline, normalize=normalize)
         except NoWindowError:
             continue
-        found[step] = picks_of(curve, points, max(step, 1), lag)
+        found[step] = picks_of(curve, points, max(step, 1), lag, total_steps)
     return found
 
 

@@ -26,6 +26,7 @@ def require_arguments(
     steps: Any,
     momentum: Any,
     tolerance: Any,
+    total_steps: Any = None,
 ) -> None:
     """Refuses what ``analyze`` cannot take.
 
@@ -43,13 +44,16 @@ def require_arguments(
         raise ValueError(
             f"baseline={baseline!r} must be a finite number, the untrained model's loss, or None."
         )
-    for name, value in (("steps", steps), ("step", step)):
+    for name, value, least, what in (
+        ("steps", steps, 1, "a short trial"),
+        ("step", step, 0, "a short trial"),
+        ("total_steps", total_steps, 1, "the training"),
+    ):
         whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-        least = 1 if name == "steps" else 0
         if value is not None and not (whole and int(value) >= least):
             raise ValueError(
                 f"{name}={value!r} must be a whole number of at least {least}, the optimizer "
-                "steps of a short trial, or None."
+                f"steps of {what}, or None."
             )
     if not (momentum is None or (is_number(momentum) and 0.0 <= momentum < 1.0)):
         raise ValueError(
@@ -57,6 +61,12 @@ def require_arguments(
         )
     if not (tolerance is None or (is_number(tolerance) and 0.0 < tolerance < math.inf)):
         raise ValueError(f"tolerance={tolerance!r} must be a width in decades, such as 0.1.")
+
+
+def count_in(stored: Mapping[str, Any], key: str) -> int | None:
+    """A stored number of steps, or ``None`` where there is none that makes sense."""
+    number = number_in(stored, key)
+    return int(number) if number is not None and number >= 1.0 else None
 
 
 def groups_of(stored: Mapping[str, Any]) -> tuple[float, ...]:

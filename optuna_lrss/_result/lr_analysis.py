@@ -12,11 +12,15 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from typing import Any
 
 from optuna.distributions import FloatDistribution
 
+from optuna_lrss._method.recommend import length_factor
+from optuna_lrss._method.recommend import peak_lr
+from optuna_lrss._method.sureness import RISKS
 from optuna_lrss._result import as_json
 from optuna_lrss._result import schedule_check
 from optuna_lrss._result import second_study
@@ -24,6 +28,8 @@ from optuna_lrss._result.data import PICKS
 from optuna_lrss._result.data import AnalysisData
 from optuna_lrss._result.data import Diagnostic
 from optuna_lrss._result.report import report
+from optuna_lrss._study.arguments import is_number
+from optuna_lrss._study.arguments import require_count
 
 
 if TYPE_CHECKING:
@@ -53,8 +59,8 @@ class LRAnalysis(AnalysisData):
         Args:
             optimizer: The optimizer of the training. A learning rate held in a tensor is
                 overwritten in place.
-            pick: Which learning rate, of ``recommended``, ``midpoint``, ``half_loss``,
-                ``steepest``, ``min_lr`` and ``max_lr``.
+            pick: Which learning rate, of ``recommended``, ``peak``, ``midpoint``,
+                ``half_loss``, ``steepest``, ``min_lr`` and ``max_lr``.
 
         Raises:
             ValueError: If the pick is unknown, or a group has no learning rate or the first
@@ -65,6 +71,58 @@ class LRAnalysis(AnalysisData):
         (lr,) = second_study.learning_rates(self, (pick,), "pick")
         _optimizers.apply_learning_rate(optimizer, lr)
 
+    def with_total_steps(self, total_steps: int) -> LRAnalysis:
+        """The same analysis with ``recommended`` and ``peak`` for a training of another length.
+
+        Args:
+            total_steps: Optimizer steps of the training.
+
+        Returns:
+            A new analysis; all else is as it was measured.
+
+        Raises:
+            ValueError: If ``total_steps`` is no positive whole number.
+        """
+        require_count("total_steps", total_steps, at_least=1)
+        was, wanted = (length_factor(self.horizon, n) for n in (self.total_steps, total_steps))
+        recommended = self.recommended * wanted / was
+        return replace(
+            self,
+            recommended=recommended,
+            peak=peak_lr(recommended),
+            total_steps=int(total_steps),
+            total_steps_known=True,
+        )
+
+    def pick(self, *, risk: float, schedule: str = "constant") -> float:
+        """A learning rate by how sure it is to be too high.
+
+        It is too high when it lies above every learning rate that loses less than a point, as the
+        landscapes have counted it.
+
+        Args:
+            risk: Share of trainings in which it may be, from 0.05 to 0.5. ``recommended`` has
+                about 0.2, ``peak`` about 0.15.
+            schedule: ``"constant"``, or ``"decay"`` for the highest rate of a schedule that decays
+                to 0.
+
+        Returns:
+            A learning rate, for a training of ``total_steps``.
+
+        Raises:
+            ValueError: If ``risk`` is out of its range, or the schedule unknown.
+        """
+        if not (is_number(risk) and RISKS[0] <= risk <= RISKS[-1]):
+            raise ValueError(
+                f"risk={risk!r} must lie in [{RISKS[0]}, {RISKS[-1]}]: the share of trainings in "
+                "which the learning rate may be too high."
+            )
+        names = {"constant": "recommended", "decay": "peak"}
+        if schedule not in names:
+            raise ValueError(f"schedule={schedule!r} is unknown, use one of {tuple(names)}.")
+        name = names[schedule]
+        return self.sureness(name).at_risk(getattr(self, name), risk)
+
     def one_cycle(
         self, optimizer: Optimizer, total_steps: int, *, peak: float | None = None, **options: Any
     ) -> OneCycleLR:
@@ -73,7 +131,7 @@ class LRAnalysis(AnalysisData):
         Args:
             optimizer: The optimizer of the training; its groups keep their learning-rate ratios.
             total_steps: Optimizer steps of the whole training.
-            peak: Highest learning rate; default ``recommended``.
+            peak: Highest learning rate; default ``peak``, for so many steps.
             **options: Further arguments of :class:`torch.optim.lr_scheduler.OneCycleLR`.
 
         Returns:
@@ -84,12 +142,17 @@ class LRAnalysis(AnalysisData):
         """
         from optuna_lrss.torch import _schedulers
 
-        return _schedulers.one_cycle(optimizer, total_steps, **self._rise(peak), **options)
+        return _schedulers.one_cycle(
+            optimizer, total_steps, **self._rise(peak, total_steps), **options
+        )
 
     def cyclical(
         self, optimizer: Optimizer, *, step_size_up: int = 2000, **options: Any
     ) -> CyclicLR:
         """Torch's cyclical schedule with the window as its bounds, ``min_lr`` to ``max_lr``.
+
+        A window that is too narrow to train in, or leaves ``recommended`` out, is widened with a
+        warning.
 
         Args:
             optimizer: The optimizer of the training; its groups keep their learning-rate ratios.
@@ -101,8 +164,9 @@ class LRAnalysis(AnalysisData):
         """
         from optuna_lrss.torch import _schedulers
 
+        low, peak = second_study.training_window(self, "cyclical()")
         return _schedulers.cyclical(
-            optimizer, low=self.min_lr, peak=self.max_lr, step_size_up=step_size_up, **options
+            optimizer, low=low, peak=peak, step_size_up=step_size_up, **options
         )
 
     def warmup_cosine(
@@ -119,7 +183,7 @@ class LRAnalysis(AnalysisData):
         Args:
             optimizer: The optimizer of the training; its groups keep their learning-rate ratios.
             total_steps: Optimizer steps of the whole training.
-            peak: Highest learning rate; default ``recommended``.
+            peak: Highest learning rate; default ``peak``, for so many steps.
             warmup_steps: Optimizer steps of the warm-up; ``None`` for the default share.
             final: Learning rate at the end.
 
@@ -129,7 +193,11 @@ class LRAnalysis(AnalysisData):
         from optuna_lrss.torch import _schedulers
 
         return _schedulers.warmup_cosine(
-            optimizer, total_steps, **self._rise(peak), warmup_steps=warmup_steps, final=final
+            optimizer,
+            total_steps,
+            **self._rise(peak, total_steps),
+            warmup_steps=warmup_steps,
+            final=final,
         )
 
     def wsd(
@@ -166,7 +234,7 @@ class LRAnalysis(AnalysisData):
         return _schedulers.wsd(
             optimizer,
             total_steps,
-            **self._rise(peak),
+            **self._rise(peak, total_steps),
             warmup_steps=warmup_steps,
             decay_share=share,
             final=final,
@@ -205,13 +273,17 @@ class LRAnalysis(AnalysisData):
         plan = _planned_rates.planned_rates(scheduler, total_steps, every)
         return schedule_check.judge(self.with_total_steps(total_steps), plan)
 
-    def _rise(self, peak: float | None) -> dict[str, float]:
+    def _rise(self, peak: float | None, total_steps: int) -> dict[str, float]:
         """Where a schedule starts and how high it goes: a peak below the window lowers both."""
-        peak = self.recommended if peak is None else peak
+        peak = self.with_total_steps(total_steps).peak if peak is None else peak
         return {"low": min(self.min_lr, peak / 2), "peak": peak}
 
     def distribution(self) -> FloatDistribution:
-        """The window as a log-scaled distribution, to narrow a second study to."""
+        """The window as a log-scaled distribution, to narrow a second study to.
+
+        A window that is too narrow to train in, or leaves ``recommended`` out, is widened with a
+        warning.
+        """
         return second_study.window_distribution(self)
 
     def enqueue_picks(
@@ -226,8 +298,8 @@ class LRAnalysis(AnalysisData):
 
         Args:
             study: The study to seed.
-            picks: Which picks, of ``recommended``, ``midpoint``, ``half_loss``, ``steepest``,
-                ``min_lr`` and ``max_lr``; a string is one of them.
+            picks: Which picks, of ``recommended``, ``peak``, ``midpoint``, ``half_loss``,
+                ``steepest``, ``min_lr`` and ``max_lr``; a string is one of them.
             params: Other parameters to fix in the enqueued trials.
             param_name: Name of the learning rate there; default the analysed one.
 

@@ -6,11 +6,15 @@ import math
 import textwrap
 
 from optuna_lrss._result.data import AnalysisData
+from optuna_lrss._result.pick_doubts import is_narrow
+from optuna_lrss._result.pick_doubts import outside_note
+from optuna_lrss._result.pick_doubts import training_note
 
 
 _WIDTH = 79
 _MEANING = {
-    "recommended": "smoothed midpoint, for a full training",
+    "recommended": "to hold constant for a whole training",
+    "peak": "highest of a schedule that decays to 0",
     "midpoint": "method 1: log-midpoint of the window",
     "half_loss": "method 2: half of the possible loss reduction",
     "steepest": "method 3: steepest descent of the curve",
@@ -19,8 +23,8 @@ _MEANING = {
 }
 #: Without it "resolved" and neighbours half a decade apart look like a contradiction.
 _RESOLVED = (
-    "Resolved: the points are read off a curve through all losses, which places them more "
-    "exactly than their neighbours lie."
+    "Resolved: the other points are read off a curve through all losses, which places them more "
+    "exactly than their intervals, the known neighbours, say."
 )
 
 
@@ -30,18 +34,26 @@ def report(result: AnalysisData) -> str:
     width = math.log10(result.max_lr / result.min_lr)
     noise = f", noise {100 * result.noise:.1f} % of the drop" if result.noise >= 5e-4 else ""
     lines += [
-        f"  viable window   {result.min_lr:.2e} .. {result.max_lr:.2e}   ({width:.2f} decades)",
-        f"  recommended     {result.recommended:.2e}",
+        f"  recommended     {result.recommended:.2e}   constant learning rate",
+        f"  peak            {result.peak:.2e}   of a schedule that decays to 0",
+        f"  {window_name(result):<14}  {result.min_lr:.2e} .. {result.max_lr:.2e}   "
+        f"({width:.2f} decades)",
         f"  loss            {result.baseline:.4g} untrained, {result.lowest:.4g} lowest{noise}",
+        *longer_lines(result),
         "",
-        "  point         learning rate   known neighbours",
+        "  point         learning rate   interval",
     ]
+    intervals = result.intervals
     for name, meaning in _MEANING.items():
-        low, high = result.brackets[name]
+        low, high = intervals[name]
         lines.append(f"  {name:<12}  {getattr(result, name):<13.2e}   {low:.2e} .. {high:.2e}")
         lines.append(f"  {'':<12}  {meaning}")
+    lines += ["", *_wrapped(training_note(result), hanging="  ")]
     if result.resolved:
         lines += ["", *_wrapped(_RESOLVED, hanging="  ")]
+    outside = outside_note(result)
+    if outside is not None:
+        lines += ["", *_wrapped(outside, hanging="  ")]
     if result.groups:
         lines += ["", *_wrapped(groups_note(result), hanging="  ")]
     if result.horizons:
@@ -56,10 +68,25 @@ def report(result: AnalysisData) -> str:
     return "\n".join(lines)
 
 
+def window_name(result: AnalysisData) -> str:
+    """A window that nobody should train in is not called viable."""
+    return "narrow window" if is_narrow(result) else "viable window"
+
+
+def longer_lines(result: AnalysisData) -> list[str]:
+    """What was spent at each longer horizon, a line each."""
+    return [
+        f"  longer          {int(curve.count.sum())} trials of {steps} steps"
+        for steps, curve in result.longer.items()
+    ]
+
+
 def cost_of(result: AnalysisData) -> str:
     """What the curve cost."""
     horizon = f" of {result.steps} steps" if result.steps_known else ""
-    return f"{result.n_trials} short trials{horizon}"
+    short = len(result.trials)
+    longer = f" and {result.n_trials - short} longer" if result.longer else ""
+    return f"{short} short trials{horizon}{longer}"
 
 
 def groups_note(result: AnalysisData) -> str:

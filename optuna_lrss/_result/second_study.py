@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from optuna.distributions import FloatDistribution
 
 from optuna_lrss._result.data import PICKS
 from optuna_lrss._result.data import AnalysisData
+from optuna_lrss._result.pick_doubts import is_narrow
 
 
 if TYPE_CHECKING:
@@ -18,8 +20,33 @@ if TYPE_CHECKING:
 
 
 def window_distribution(data: AnalysisData) -> FloatDistribution:
-    """The window as a log-scaled distribution."""
-    return FloatDistribution(data.min_lr, max(data.max_lr, data.min_lr), log=True)
+    """The window as a log-scaled distribution, wide enough to hold the picks."""
+    return FloatDistribution(*training_window(data, "distribution()"), log=True)
+
+
+def training_window(data: AnalysisData, what: str) -> tuple[float, float]:
+    """The window for a whole training: widened, with a warning, where that of short trials fails.
+
+    It fails where it is too narrow for anybody to train in, or leaves ``recommended`` out. It is
+    then widened to the intervals of ``recommended`` and ``peak``.
+
+    Args:
+        data: The analysis.
+        what: Who asks, for the warning.
+    """
+    low, high = data.min_lr, max(data.max_lr, data.min_lr)
+    if low <= data.recommended <= high and not is_narrow(data):
+        return low, high
+    intervals = data.intervals
+    wide = min(low, intervals["recommended"][0]), max(high, intervals["peak"][1])
+    why = "leaves recommended out" if not is_narrow(data) else "is too narrow to train in"
+    warnings.warn(
+        f"{what}: the window {low:.2g} .. {high:.2g} of {data.steps} steps {why}; it is widened "
+        f"to {wide[0]:.2g} .. {wide[1]:.2g}, which holds recommended and peak. Search with longer "
+        "trials, steps=80 say, for a window that holds.",
+        stacklevel=4,
+    )
+    return wide
 
 
 def enqueue_picks(

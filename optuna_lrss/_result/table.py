@@ -13,6 +13,7 @@ from optuna.study import StudyDirection
 
 from optuna_lrss._method.points import NoWindowError
 from optuna_lrss._result.analysis import analysis_of
+from optuna_lrss._result.data import FOR_TRAINING
 from optuna_lrss._result.data import PICKS
 from optuna_lrss._study.curves import best_of
 from optuna_lrss._study.history import StudyHistory
@@ -35,8 +36,8 @@ class ConfigurationRow:
             scale: of a maximised study, a value to be maximised); without a window the best
             value; ``None`` where every trial diverged.
         window: ``(min_lr, max_lr)``; ``None`` where there is no window.
-        picks: ``recommended``, ``midpoint``, ``half_loss`` and ``steepest``; empty without a
-            window.
+        picks: ``recommended``, ``peak``, ``midpoint``, ``half_loss`` and ``steepest``; empty
+            without a window.
         problem: Why there is no window.
         best: Whether ``analyze(study)`` takes this one.
     """
@@ -91,7 +92,7 @@ class ConfigurationTable(Sequence[ConfigurationRow]):
 
     def __str__(self) -> str:
         names = list(dict.fromkeys(name for row in self._rows for name in row.params))
-        header = [*names, "trials", "value", "min_lr", "max_lr", "recommended", ""]
+        header = [*names, "trials", "value", "min_lr", "max_lr", "recommended", "peak", ""]
         lines = [header, *(_cells(row, names) for row in self._rows)]
         widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
         return "\n".join(
@@ -102,7 +103,7 @@ class ConfigurationTable(Sequence[ConfigurationRow]):
 
 def _cells(row: ConfigurationRow, names: list[str]) -> list[str]:
     low, high = row.window if row.window is not None else (None, None)
-    numbers = [row.value, low, high, row.picks.get("recommended")]
+    numbers = [row.value, low, high, *(row.picks.get(n) for n in FOR_TRAINING)]
     note = "best" if row.best else "" if row.window is not None else "no window"
     params = [_cell(row.params[name]) if name in row.params else "-" for name in names]
     return [*params, str(row.n_trials), *(_cell(n) for n in numbers), note]

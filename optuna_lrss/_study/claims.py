@@ -71,6 +71,7 @@ class Claim:
         leader: Number of the trial that opened the configuration.
         x: log10 of the learning rate; ``None`` while only the configuration is announced.
         role: Why this learning rate; ``"open"`` while there is none.
+        horizon: Steps that the trial is to run; ``None`` for those of the study's short trials.
         failed: The objective raised or returned NaN. A killed worker leaves no such note.
         told: Name of the state and value of a trial after which its worker would end the search;
             the value is ``None`` where it is not finite, which not every storage can hold.
@@ -79,16 +80,17 @@ class Claim:
     leader: int | None = None
     x: float | None = None
     role: str = "open"
+    horizon: int | None = None
     failed: bool = False
     told: tuple[str, float | None] | None = None
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> Claim | None:
         """A trial's claim; ``None`` where its sampler was another one, or has not decided yet."""
-        return cls._read(trial.system_attrs)
+        return cls.read(trial.system_attrs)
 
     @classmethod
-    def _read(cls, system_attrs: dict[str, Any]) -> Claim | None:
+    def read(cls, system_attrs: dict[str, Any]) -> Claim | None:
         entries = system_attrs.get(CLAIM)
         if not entries:
             return None
@@ -100,6 +102,7 @@ class Claim:
             leader=entries.get("leader"),
             x=entries.get("x"),
             role=str(entries.get("role", "coarse")),
+            horizon=entries.get("horizon"),
             failed="failed" in entries,
             told=None if told is None else (told[0], told[1]),
         )
@@ -107,6 +110,8 @@ class Claim:
     def entries(self) -> dict[str, Any]:
         """As it is stored: in every trial, so what says nothing is left out."""
         entries: dict[str, Any] = {"x": self.x, "role": self.role, "leader": self.leader}
+        if self.horizon is not None:
+            entries["horizon"] = self.horizon
         if self.failed:
             entries["failed"] = True
         if self.told is not None:
@@ -118,9 +123,10 @@ def _is_claim(entries: Any) -> bool:
     """Whether what was found says what a claim may say."""
     if not isinstance(entries, dict):
         return False
-    leader, x, told = (entries.get(name) for name in ("leader", "x", "told"))
+    leader, x, told, horizon = (entries.get(n) for n in ("leader", "x", "told", "horizon"))
     return (
         (leader is None or type(leader) is int)
+        and (horizon is None or (type(horizon) is int and horizon > 0))
         and (x is None or (is_number(x) and abs(x) < _MOST_DECADES))
         and (told is None or _is_result(told))
     )
@@ -143,6 +149,7 @@ class Pending(NamedTuple):
     leader: int | None
     started: datetime | None
     committed: bool  # the learning rate is the trial's, not only claimed
+    horizon: int | None = None  # of a longer trial
     params: Mapping[str, Any] = MappingProxyType({})  # of the others those that it has
     distributions: Mapping[str, Any] = MappingProxyType({})
 
@@ -150,8 +157,12 @@ class Pending(NamedTuple):
         """Whether its claim is this learning rate (log10)."""
         return self.x is not None and abs(self.x - x) <= SAME_LR
 
-    def is_rival(self, leader: int, configuration: Configuration) -> bool:
-        """Whether it works on the curve of this configuration."""
+    def is_rival(
+        self, leader: int, configuration: Configuration, horizon: int | None = None
+    ) -> bool:
+        """Whether it works on the curve of this configuration at this horizon."""
+        if self.x is not None and self.horizon != horizon:
+            return False
         if self.leader is not None:
             same = bool(configuration) and self.configuration == configuration
             return self.leader == leader or same
@@ -167,6 +178,7 @@ class Choice(NamedTuple):
     role: str
     leader: int
     before: int  # how often it was known or under way when it was chosen
+    horizon: int | None = None  # of a longer trial
 
 
 class Contest(NamedTuple):
@@ -185,13 +197,15 @@ class Lifetime:
 
     Attributes:
         grace_period: Least time, in seconds.
-        longest: The longest finished trial, in seconds; ``None`` before the first.
+        longest: The longest finished short trial, in seconds; ``None`` before the first.
         heartbeat: Interval of the storage's own heartbeat, in seconds, if it has one.
+        steps: Horizon of the short trials, if known: a longer trial may take as much longer.
     """
 
     grace_period: float
     longest: float | None
     heartbeat: float | None = None
+    steps: int | None = None
 
     def alive(
         self, pending: Sequence[Pending], now: datetime, *, overdue: bool = True
@@ -206,7 +220,16 @@ class Lifetime:
         limit = self._limit(overdue)
         if limit is None:
             return list(pending)
-        return [p for p in pending if p.started is None or _age(p.started, now) <= limit]
+        return [
+            p
+            for p in pending
+            if p.started is None or _age(p.started, now) <= limit * self._times_longer(p)
+        ]
+
+    def _times_longer(self, pending: Pending) -> float:
+        if pending.horizon is None or self.steps is None:
+            return 1.0
+        return max(pending.horizon / self.steps, 1.0)
 
     def _limit(self, overdue: bool) -> float | None:
         if self.longest is None:
@@ -292,7 +315,8 @@ class Claims:
             with self._lock:
                 choice = decide()
                 # Written before it is compared: of two equal claims one at least is always seen.
-                self.write(trial, Claim(choice.leader, choice.x, choice.role))
+                claim = Claim(choice.leader, choice.x, choice.role, choice.horizon)
+                self.write(trial, claim)
             if self._stands(trial, choice, look):
                 break
         return choice
@@ -353,7 +377,7 @@ class Claims:
 
     def _add(self, trial: FrozenTrial, **entries: Any) -> None:
         # The trial at hand may be older than its claim, so the stored one is read.
-        stored = Claim._read(self._storage.get_trial_system_attrs(trial._trial_id))
+        stored = Claim.read(self._storage.get_trial_system_attrs(trial._trial_id))
         self.write(trial, replace(stored if stored is not None else Claim(), **entries))
 
     def write(self, trial: FrozenTrial, claim: Claim) -> None:

@@ -36,12 +36,13 @@ class StudyHistory:
 
     def __init__(self, param_name: str) -> None:
         self.param_name = param_name
-        self.curves: dict[Configuration, Observations] = {}
+        self.curves: dict[Configuration, Observations] = {}  # of short trials
+        self.longer: dict[tuple[Configuration, int], Observations] = {}  # by their horizons too
         self.unfinished: dict[int, FrozenTrial] = {}  # by their numbers
         self.pending: list[Pending] = []
         self.told: list[Observation] = []  # of trials under way whose result is announced
         self.n_finished = 0
-        self.longest = 0.0  # seconds
+        self.longest = 0.0  # seconds that a short trial took
         self._seen = 0
         self._open: list[int] = []
         self._direction = StudyDirection.MINIMIZE
@@ -73,14 +74,21 @@ class StudyHistory:
         self.told = [o for o in announced if o is not None]
         return self
 
+    def longer_of(self, configuration: Configuration) -> dict[int, Observations]:
+        """The finished longer trials of a configuration, by their horizons, ascending."""
+        found = {horizon: o for (key, horizon), o in self.longer.items() if key == configuration}
+        return dict(sorted(found.items()))
+
     def foresee(self, told: Iterable[Observation]) -> StudyHistory:
         """The history as it will be when trials that are being told are in the storage."""
         ahead = copy.copy(self)
-        ahead.curves = dict(self.curves)
+        ahead.curves, ahead.longer = dict(self.curves), dict(self.longer)
         for observation in told:
-            key = observation.configuration
-            if key in ahead.curves:
+            key, horizon = observation.configuration, observation.horizon
+            if horizon is None and key in ahead.curves:
                 ahead.curves[key] = ahead.curves[key].copy()
+            elif horizon is not None and (key, horizon) in ahead.longer:
+                ahead.longer[key, horizon] = ahead.longer[key, horizon].copy()
             ahead._take(observation)
             ahead.pending = [p for p in ahead.pending if p.number != observation.number]
         return ahead
@@ -91,15 +99,17 @@ class StudyHistory:
         if observation is None:
             return
         self._take(observation)
-        if trial.duration is not None:
+        if trial.duration is not None and observation.horizon is None:
             self.longest = max(self.longest, trial.duration.total_seconds())
 
     def _take(self, observation: Observation) -> None:
-        key = observation.configuration
+        key, horizon = observation.configuration, observation.horizon
+        leader = observation.number if observation.leader is None else observation.leader
+        if horizon is not None:
+            longer = self.longer.setdefault((key, horizon), Observations(key, leader))
+            longer.add(observation)
+            return
         if key not in self.curves:
             taken = {c.leader for c in self.curves.values()}
-            leader = observation.leader
-            if leader is None or leader in taken:
-                leader = observation.number
-            self.curves[key] = Observations(key, leader)
+            self.curves[key] = Observations(key, observation.number if leader in taken else leader)
         self.curves[key].add(observation)

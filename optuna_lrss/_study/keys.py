@@ -12,10 +12,14 @@ MOMENTUM = "lrss:momentum"
 LAG = "lrss:lag"
 GUESS = "lrss:guess"
 GROUPS = "lrss:groups"
+#: ``True`` where the objective runs trials of the horizon that ``trial_steps`` names.
+AUTO = "lrss:auto"
+#: Optimizer steps of the training that the search is for.
+TOTAL_STEPS = "lrss:total_steps"
 #: Study user attribute of LRStepSampler, one for each learning rate: how it is searched.
 SEARCH = "lrss:search"
-#: Trial user attribute of StepObjective: {"steps", "diverged"[, "stderr"]}, and from a factory
-#: also {"baseline", "momentum", "lag"}.
+#: Trial user attribute of StepObjective: {"steps", "diverged"[, "stderr"]}, of a longer trial also
+#: {"horizon"}, and from a factory also {"baseline", "momentum", "lag"}.
 TRIAL = "lrss:trial"
 
 #: Trial system attribute in which Optuna keeps what a ``constraints_func`` returned; what

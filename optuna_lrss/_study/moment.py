@@ -17,6 +17,7 @@ from optuna_lrss._study.claims import Pending
 from optuna_lrss._study.curves import Observations
 from optuna_lrss._study.curves import best_of
 from optuna_lrss._study.history import StudyHistory
+from optuna_lrss._study.horizons import Horizons
 from optuna_lrss._study.keys import Configuration
 from optuna_lrss._study.trials import Observation
 
@@ -35,6 +36,7 @@ class Moment:
         number: The trial that asks; ``None`` where none does.
         now: The time by the storage's clock.
         lifetime: When others are taken for dead.
+        horizons: What the study says of longer trials; ``None`` where its objective has none.
     """
 
     history: StudyHistory
@@ -42,11 +44,14 @@ class Moment:
     number: int | None
     now: datetime
     lifetime: Lifetime
+    horizons: Horizons | None = None
 
     @classmethod
-    def of_finished(cls, history: StudyHistory, baseline: float | None) -> Moment:
+    def of_finished(
+        cls, history: StudyHistory, baseline: float | None, horizons: Horizons | None = None
+    ) -> Moment:
         """What is known to a reader who waits for nobody."""
-        return cls(history, baseline, None, datetime.now(), Lifetime(0.0, None))
+        return cls(history, baseline, None, datetime.now(), Lifetime(0.0, None), horizons)
 
     def foresee(self, told: Iterable[Observation]) -> Moment:
         """The moment when trials that are being told are in the storage."""
@@ -97,8 +102,18 @@ class Moment:
         leaders, before = self._in_order
         return before[bisect_left(leaders, curve.leader)]
 
-    def curve_of(self, leader: int, key: Configuration) -> Observations | None:
-        """The finished trials of a configuration, by its values or its first trial."""
+    def curve_of(
+        self, leader: int, key: Configuration, horizon: int | None = None
+    ) -> Observations | None:
+        """The finished trials of a configuration, by its values or its first trial.
+
+        Args:
+            leader: Its first trial.
+            key: Its values.
+            horizon: That of longer trials; ``None`` for the short ones.
+        """
+        if horizon is not None:
+            return self.history.longer.get((key, horizon))
         if key in self.history.curves:
             return self.history.curves[key]
         return next((c for c in self.history.curves.values() if c.leader == leader), None)
@@ -119,12 +134,21 @@ class Moment:
         alive = self.lifetime.alive(self.history.pending, self.now, overdue=False)
         return {p.number for p in alive if p.leader == p.number} - self.leaders
 
-    def rivals(self, leader: int, key: Configuration, *, overdue: bool = True) -> list[Pending]:
+    def rivals(
+        self,
+        leader: int,
+        key: Configuration,
+        horizon: int | None = None,
+        *,
+        overdue: bool = True,
+    ) -> list[Pending]:
         """Trials under way on the same curve."""
-        return [p for p in self.alive(overdue=overdue) if p.is_rival(leader, key)]
+        return [p for p in self.alive(overdue=overdue) if p.is_rival(leader, key, horizon)]
 
-    def contest(self, x: float, leader: int, key: Configuration) -> Contest:
+    def contest(
+        self, x: float, leader: int, key: Configuration, horizon: int | None = None
+    ) -> Contest:
         """How often x is known, failures aside, or under way in another trial; and in which."""
-        curve = self.curve_of(leader, key)
-        same = [p for p in self.rivals(leader, key) if p.holds(x)]
+        curve = self.curve_of(leader, key, horizon)
+        same = [p for p in self.rivals(leader, key, horizon) if p.holds(x)]
         return Contest((0 if curve is None else curve.count_at(x)) + len(same), same)

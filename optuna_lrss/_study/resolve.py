@@ -10,6 +10,8 @@ from optuna_lrss._study.arguments import Arguments
 from optuna_lrss._study.configurations import Configurations
 from optuna_lrss._study.curves import Observations
 from optuna_lrss._study.curves import best_of
+from optuna_lrss._study.longer_search import LongerSearch
+from optuna_lrss._study.longer_search import open_horizon
 from optuna_lrss._study.moment import Moment
 from optuna_lrss._study.trials import Observation
 from optuna_lrss._study.warm_start import search_over
@@ -36,7 +38,8 @@ class Resolver:
             told: Trials that are being told, and not in the storage yet.
         """
         extra = None
-        if len(told) == 1 and not told[0].configuration and not moment.history.is_nested:
+        single = len(told) == 1 and not told[0].configuration and not moment.history.is_nested
+        if single and moment.horizons is None:
             extra = told[0]  # the common case, for which nothing is copied
         elif told:
             # From here on everything, the best configuration too, is judged with them.
@@ -52,9 +55,32 @@ class Resolver:
                 return False  # optimize goes on to the next configuration
             if moment.opened():
                 return False  # another worker has just opened one
-        # With max_configurations the best of them is resolved as finely as the first.
-        best = self.best(moment) if self._arguments.max_configurations is not None else None
-        return all(self.is_resolved(moment, c, extra, full=c is best) for c in curves)
+        best = self._to_know_fully(moment)
+        if not all(self.is_resolved(moment, c, extra, full=c is best) for c in curves):
+            return False
+        return self.open_horizon(moment) is None
+
+    def _to_know_fully(self, moment: Moment) -> Observations | None:
+        """With max_configurations the best of them is resolved as finely as the first."""
+        return self.best(moment) if self._arguments.max_configurations is not None else None
+
+    def open_horizon(self, moment: Moment) -> tuple[Observations, LongerSearch] | None:
+        """The curve that longer trials are due on, and what is left to do at their horizon.
+
+        That is the only curve, or at the end the best one, once all short trials are done.
+        """
+        curves = moment.searched
+        if moment.horizons is None or not curves:
+            return None
+        nested = moment.history.is_nested
+        curve = self._to_know_fully(moment) if nested else curves[-1]
+        if curve is None or (nested and (not self.is_limit_reached(moment) or moment.opened())):
+            return None
+        if not all(self.is_resolved(moment, c, full=nested and c is curve) for c in curves):
+            return None
+        distribution = curve.items[-1].range_of(self._arguments.param_name)
+        search = open_horizon(moment, curve, distribution)
+        return None if search is None else (curve, search)
 
     def is_resolved(
         self,

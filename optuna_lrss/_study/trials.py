@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from typing import Any
@@ -17,6 +18,7 @@ from optuna_lrss._study.attributes import number_in
 from optuna_lrss._study.attributes import warn_once
 from optuna_lrss._study.claims import Claim
 from optuna_lrss._study.claims import Pending
+from optuna_lrss._study.horizons import claimed_horizon
 from optuna_lrss._study.keys import BASELINE
 from optuna_lrss._study.keys import TRIAL
 from optuna_lrss._study.keys import Configuration
@@ -26,7 +28,6 @@ from optuna_lrss._study.keys import others_of
 
 
 if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
     from optuna.study import Study
     from optuna.trial import FrozenTrial
     from optuna.trial import Trial
@@ -47,6 +48,7 @@ class Observation(NamedTuple):
     stderr: float | None  # standard error of the validation loss, over the validation set
     leader: int | None  # first trial of the configuration that the sampler had in mind
     role: str | None  # why the sampler proposed this learning rate; None if it did not
+    horizon: int | None  # of a longer trial; None for the study's short trials
     killed: bool  # failed without a word from the objective: its worker was lost
     reports: dict[int, float]  # step -> loss, lower is better
     params: dict[str, Any]
@@ -108,6 +110,7 @@ def observe(
         stderr=number_in(info, "stderr", TRIAL),
         leader=None if claim is None else claim.leader,
         role=_role(claim, float(lr)),
+        horizon=None if claim is None else claim.horizon,
         killed=killed,
         reports={k: sign * v for k, v in trial.intermediate_values.items()},
         params=trial.params,
@@ -174,6 +177,7 @@ def pending_of(trial: FrozenTrial, param_name: str) -> Pending | None:
         leader=None if claim is None else claim.leader,
         started=trial.datetime_start,
         committed=committed,
+        horizon=None if claim is None else claim.horizon,
         params=others_of(trial.params, param_name),
         distributions=others_of(trial.distributions, param_name),
     )
@@ -202,15 +206,12 @@ def sign_of(direction: StudyDirection) -> float:
 def baseline_of(study: Study) -> float | None:
     """The study's stored loss of the untrained model, as a loss to be minimised."""
     # The storage is asked: under HyperbandPruner `study` has no user attributes.
-    return stored_baseline(study._storage, study._study_id, study.direction)
+    return baseline_in(study._storage.get_study_user_attrs(study._study_id), study.direction)
 
 
-def stored_baseline(
-    storage: BaseStorage, study_id: int, direction: StudyDirection
-) -> float | None:
-    """As :func:`baseline_of`, where the study itself is not at hand."""
-    attrs = storage.get_study_user_attrs(study_id)
-    return _to_loss(number_in(attrs, BASELINE), sign_of(direction))
+def baseline_in(user_attrs: Mapping[str, Any], direction: StudyDirection) -> float | None:
+    """As :func:`baseline_of`, of a study's user attributes."""
+    return _to_loss(number_in(user_attrs, BASELINE), sign_of(direction))
 
 
 def own_baseline(trial: FrozenTrial, direction: StudyDirection) -> float | None:
@@ -256,9 +257,9 @@ def repeat_index(
         study: The study, where ``trial`` is a FrozenTrial, which does not know it.
 
     Returns:
-        Number of earlier trials with the same parameters that finished with a finite loss or are
-        running. One that diverged or was pruned does not count: the trial that is to check on it
-        sees the same batches.
+        Number of earlier trials with the same parameters and steps that finished with a finite
+        loss or are running. One that diverged or was pruned does not count: the trial that is to
+        check on it sees the same batches.
 
     Raises:
         ValueError: If the trial has no learning rate yet, or its study is unknown.
@@ -275,12 +276,14 @@ def repeat_index(
     x = math.log10(trial.params[param_name])
     counted = (TrialState.COMPLETE, TrialState.RUNNING)
     earlier = study.get_trials(deepcopy=False, states=counted)
+    horizon = claimed_horizon(trial)
     return sum(
         t.number < trial.number
         and (t.state == TrialState.RUNNING or _has_loss(t))
         and param_name in t.params
         and abs(math.log10(t.params[param_name]) - x) <= SAME_LR
         and configuration_of(t.params, param_name) == mine
+        and claimed_horizon(t) == horizon
         for t in earlier
     )
 

@@ -6,6 +6,9 @@ import contextlib
 import functools
 import math
 import threading
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 from typing import Any
@@ -15,6 +18,7 @@ from optuna.distributions import FloatDistribution
 from optuna.samplers import BaseSampler
 
 from optuna_lrss._method.curve import SAME_LR
+from optuna_lrss._method.search import Proposal
 from optuna_lrss._study.arguments import Arguments
 from optuna_lrss._study.claims import Choice
 from optuna_lrss._study.claims import Claims
@@ -24,6 +28,7 @@ from optuna_lrss._study.clock import Clock
 from optuna_lrss._study.configurations import Configurations
 from optuna_lrss._study.configurations import Values
 from optuna_lrss._study.history import StudyHistory
+from optuna_lrss._study.horizons import Horizons
 from optuna_lrss._study.keys import Configuration
 from optuna_lrss._study.keys import configuration_of
 from optuna_lrss._study.keys import others_of
@@ -34,8 +39,8 @@ from optuna_lrss._study.plans import Plans
 from optuna_lrss._study.resolve import Resolver
 from optuna_lrss._study.stored_search import store_search
 from optuna_lrss._study.trials import Observation
+from optuna_lrss._study.trials import baseline_in
 from optuna_lrss._study.trials import result_of
-from optuna_lrss._study.trials import stored_baseline
 from optuna_lrss._study.warm_start import search_over
 
 
@@ -76,6 +81,7 @@ class Worker:
         self._lock = lock
         self._heartbeat = _heartbeat_interval(self._storage)
         self._baseline: float | None = None
+        self._horizons: Horizons | None = None
         self._has_begun = False
         self._delegated: set[int] = set()
         self.has_ended = False  # and said what to use
@@ -94,14 +100,19 @@ class Worker:
 
     # --- What is known ------------------------------------------------------------------------
 
-    def look(self, trial: FrozenTrial | None = None) -> Moment:
+    def look(self, trial: FrozenTrial | None = None, *, at_end: bool = False) -> Moment:
         """Reads what is new in the storage.
 
         Args:
             trial: The trial that a decision is made for.
+            at_end: Whether to ask whether the objective can run longer trials, as it may have
+                said since: a search that is continued with ``steps="auto"``, say.
         """
-        if self._baseline is None:  # written once, so it is read once
-            self._baseline = stored_baseline(self._storage, self._study_id, self._direction)
+        # Written once, so it is read once.
+        if self._baseline is None or (at_end and self._horizons is None):
+            attrs = self._storage.get_study_user_attrs(self._study_id)
+            self._baseline = baseline_in(attrs, self._direction)
+            self._horizons = Horizons.stored(attrs)
         history = self._refreshed()
         started = None if trial is None else trial.datetime_start
         return Moment(
@@ -114,7 +125,9 @@ class Worker:
                 grace_period=self._arguments.grace_period,
                 longest=history.longest if history.n_finished else None,
                 heartbeat=self._heartbeat,
+                steps=None if self._horizons is None else self._horizons.steps,
             ),
+            horizons=self._horizons,
         )
 
     def _refreshed(self) -> StudyHistory:
@@ -122,7 +135,7 @@ class Worker:
 
     def is_resolved(self) -> bool:
         """Whether nothing is left to do."""
-        return self.resolver.is_study_resolved(self.look())
+        return self.resolver.is_study_resolved(self.look(at_end=True))
 
     def delegates(self, trial: FrozenTrial) -> bool:
         """Whether the trials so far, of which there are some, never suggest a learning rate."""
@@ -176,15 +189,16 @@ class Worker:
         opened = plan.leader == trial.number and not plan.given
         if curve is not None and not opened:
             plan.leader = curve.leader
-        x, role = self._proposal(moment, trial, plan, key, distribution)
-        return Choice(x, role, plan.leader, moment.contest(x, plan.leader, key).times)
+        proposal, horizon = self._proposal(moment, trial, plan, key, distribution)
+        before = moment.contest(proposal.x, plan.leader, key, horizon).times
+        return Choice(proposal.x, proposal.role, plan.leader, before, horizon)
 
     def _contest(self, trial: FrozenTrial, choice: Choice) -> Contest:
         moment = self.look(trial)
         trial = moment.as_read(trial)
         name = self._arguments.param_name
         key = self.plans.of(moment, trial, name).key(trial, name)
-        return moment.contest(choice.x, choice.leader, key)
+        return moment.contest(choice.x, choice.leader, key, choice.horizon)
 
     def _proposal(
         self,
@@ -193,27 +207,46 @@ class Worker:
         plan: Plan,
         key: Configuration,
         distribution: FloatDistribution,
-    ) -> tuple[float, str]:
-        """A learning rate, in decades, and why."""
+    ) -> tuple[Proposal, int | None]:
+        """A learning rate, why, and the horizon of a longer trial."""
+        curve = moment.curve_of(plan.leader, key)
         search = search_over(
-            self._arguments,
-            moment,
-            moment.curve_of(plan.leader, key),
-            distribution,
-            params=dict(key),
-            full=plan.full,
+            self._arguments, moment, curve, distribution, params=dict(key), full=plan.full
         )
-        rivals = moment.rivals(plan.leader, key)
+        short = self._most_urgent(moment, trial, plan.leader, key, search.proposals)
+        if short is not None and short.needed:
+            return short, None
+        due = self.resolver.open_horizon(moment)
+        if due is not None and due[0] is curve:
+            horizon, order = due[1].horizon, due[1].proposals
+            longer = self._most_urgent(moment, trial, plan.leader, key, order, horizon)
+            if longer is not None:
+                return longer, horizon
+        assert short is not None  # their order is endless
+        return short, None
+
+    def _most_urgent(
+        self,
+        moment: Moment,
+        trial: FrozenTrial,
+        leader: int,
+        key: Configuration,
+        proposals: Callable[[Sequence[float]], Iterator[Proposal]],
+        horizon: int | None = None,
+    ) -> Proposal | None:
+        """Of a curve's proposals the first that is left to this trial, if there is any."""
+        rivals = moment.rivals(leader, key, horizon)
         # Those that asked earlier and have no learning rate yet take the first places.
         rank = sum(p.x is None and p.number < trial.number for p in rivals)
-        order = search.proposals([p.x for p in rivals if p.x is not None])
-        proposal = next(islice(order, rank, None))
-        if not proposal.needed and rivals:
+        order = proposals([p.x for p in rivals if p.x is not None])
+        proposal = next(islice(order, rank, None), None)
+        if rivals and (proposal is None or not proposal.needed):
             # Nothing useful is left but what others hold: see whether one of them is overdue.
-            prompt = moment.rivals(plan.leader, key, overdue=False)
-            taken_over = next(search.proposals([p.x for p in prompt if p.x is not None]))
-            proposal = taken_over if taken_over.needed else proposal
-        return proposal.x, proposal.role
+            prompt = moment.rivals(leader, key, horizon, overdue=False)
+            taken_over = next(proposals([p.x for p in prompt if p.x is not None]), None)
+            if taken_over is not None and taken_over.needed:
+                return taken_over
+        return proposal
 
     def other_value(self, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> Any:
         """Another parameter's value, in the trial's configuration.
@@ -282,6 +315,10 @@ class Worker:
         moment = self.look(trial)
         if not self.resolver.is_study_resolved(moment, [last]):
             return False
+        if moment.horizons is None:
+            moment = self.look(trial, at_end=True)
+            if not self.resolver.is_study_resolved(moment, [last]):
+                return False
         if not moment.alive():
             return True
         result = result_of(last, self._direction)

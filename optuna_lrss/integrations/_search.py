@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from optuna_lrss._result.lr_analysis import LRAnalysis
 from optuna_lrss.torch._optimizers import set_learning_rate
+from optuna_lrss.torch._settings import Steps
 
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 class SearchOptions(TypedDict, total=False):
     """Options of :func:`optuna_lrss.torch.find_lr` that a trainer's configuration leaves open."""
 
-    steps: int
+    steps: Steps
+    total_steps: int | None
     snapshots: Iterable[int] | None
     validation_batches: int | None
     low: float

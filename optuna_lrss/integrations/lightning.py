@@ -76,8 +76,8 @@ def find_lr(
             values for this attribute; without one, for the optimizer's first param group.
         monitor: Compare what ``validation_step`` logs under this name; ``None`` for the loss that
             ``training_step`` gives in eval mode on the validation batches.
-        **options: ``steps``, ``low``, ``high``, ``validation_batches``, ``snapshots``,
-            ``param_name``, ``snapshot_on_host``, ``progress`` and ``seed`` of
+        **options: ``steps``, ``total_steps``, ``low``, ``high``, ``validation_batches``,
+            ``snapshots``, ``param_name``, ``snapshot_on_host``, ``progress`` and ``seed`` of
             :class:`optuna_lrss.torch.StepObjective`; ``tolerance``, ``repeats``, ``start``,
             ``n_trials``, ``timeout``, ``storage`` and ``study_name`` of
             :func:`optuna_lrss.torch.find_lr`.

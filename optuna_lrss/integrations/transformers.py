@@ -71,9 +71,9 @@ def find_lr(
             trains as a new trainer with that ``learning_rate`` does.
         eval_dataset: Validate on this; ``None`` for the trainer's own. Of several in a dict, all
             count.
-        **options: ``steps``, ``low``, ``high``, ``validation_batches``, ``snapshots``,
-            ``param_name`` ("learning_rate" unless told otherwise), ``snapshot_on_host``,
-            ``progress``, and ``seed`` (that of the training arguments) of
+        **options: ``steps``, ``total_steps``, ``low``, ``high``, ``validation_batches``,
+            ``snapshots``, ``param_name`` ("learning_rate" unless told otherwise),
+            ``snapshot_on_host``, ``progress``, and ``seed`` (that of the training arguments) of
             :class:`optuna_lrss.torch.StepObjective`; ``tolerance``, ``repeats``, ``start``,
             ``n_trials``, ``timeout``, ``storage`` and ``study_name`` of
             :func:`optuna_lrss.torch.find_lr`.

@@ -35,12 +35,13 @@ def draw_batches(
     name: str,
     seed: int,
     repeat: int = 0,
+    window: int | None = None,
     start_over: bool = True,
 ) -> list[Any]:
     """The first batches of a loader, without a trace in the loader or any random state.
 
     Repeat 0 reads the loader from its start, a generator of its own as it stands; repeat k > 0
-    gets another shuffle, or the k-th window of ``count`` batches where the order is fixed.
+    gets another shuffle, or begins with the k-th ``window`` where the order is fixed.
 
     Args:
         loader: A DataLoader or any iterable that can be iterated more than once.
@@ -48,6 +49,7 @@ def draw_batches(
         name: The argument's name, for errors.
         seed: Seed of all global random states while the loader works.
         repeat: Which repeat the batches are for.
+        window: Batches that one repeat lies after another; ``None`` for ``count``.
         start_over: Whether a loader that is exhausted early is started again, as a training loop
             would; else there are fewer batches.
 
@@ -61,7 +63,7 @@ def draw_batches(
         if repeat > 0:
             for generator in generators:
                 generator.manual_seed(seed)
-        skip = 0 if count is None or _shuffles(loader) else repeat * count
+        skip = 0 if count is None or _shuffles(loader) else repeat * (window or count)
         stop = None if count is None else skip + count
         once_or_more = _cycle(loader) if start_over and count is not None else iter(loader)
         # Copied as they come: a loader may refill one buffer for every batch.

@@ -74,8 +74,9 @@ def find_lr(
         storage: Database URL or Optuna storage to keep the study in; ``None`` keeps it in memory.
         study_name: Name of the study in it. An existing study of that name is continued, or only
             analysed if it is resolved.
-        **options: The keyword options of :class:`StepObjective`, such as ``steps``, ``low``,
-            ``high``, ``autocast``. ``progress`` shows one bar over the trials.
+        **options: The keyword options of :class:`StepObjective`, such as ``steps``,
+            ``total_steps``, ``low``, ``high``, ``autocast``. ``progress`` shows one bar over the
+            trials.
 
     Returns:
         The analysis, with the window, the picks, how sure they are.
@@ -101,6 +102,9 @@ def find_lr(
             load_if_exists=True,
         )
         sampler.begin(study)
+        longer = options.get("steps") == "auto" or options.get("total_steps") is not None
+        if n_trials != 0 and longer:
+            objective.begin(study)  # where short trials are resolved, longer ones may follow
         # optimize would run one more trial on a study that is already resolved.
         if n_trials != 0 and not sampler.is_resolved(study):
             _optimize(study, objective, param_name, n_trials, timeout, show=show)

@@ -14,12 +14,16 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from optuna_lrss._method.search.longer import BASE_STEPS
+from optuna_lrss._study.horizons import trial_steps
+from optuna_lrss._study.keys import AUTO
 from optuna_lrss._study.keys import BASELINE
 from optuna_lrss._study.keys import GROUPS
 from optuna_lrss._study.keys import GUESS
 from optuna_lrss._study.keys import LAG
 from optuna_lrss._study.keys import MOMENTUM
 from optuna_lrss._study.keys import STEPS
+from optuna_lrss._study.keys import TOTAL_STEPS
 from optuna_lrss._study.keys import TRIAL
 from optuna_lrss._study.trials import repeat_index
 from optuna_lrss.torch._random import derived_seed
@@ -29,9 +33,11 @@ from optuna_lrss.torch._settings import LossForm
 from optuna_lrss.torch._settings import SearchSpace
 from optuna_lrss.torch._settings import Settings
 from optuna_lrss.torch._settings import StepOptions
+from optuna_lrss.torch._settings import Steps
 from optuna_lrss.torch._settings import read_objects
 from optuna_lrss.torch._settings import read_options
 from optuna_lrss.torch._settings import read_snapshots
+from optuna_lrss.torch._settings import read_steps
 from optuna_lrss.torch._short_trial import Outcome
 from optuna_lrss.torch._short_trial import ShortTrial
 from optuna_lrss.torch._short_trial import StepPieces
@@ -96,7 +102,12 @@ class StepObjective:
         validation_loader: The same for validation; one pass is drawn and kept (of a stream without
             an end, ``validation_batches``).
         steps: Optimizer steps of a trial, its horizon. (In float16 a step that overflows is no
-            step and is done again.)
+            step and is done again.) ``"auto"`` for 20, and then some longer trials around the
+            upper end of the window: of 80 steps, and of four times as many while too little of
+            the loss is gained. Their further batches are drawn when they are needed, kept in
+            host memory and moved to the device step by step.
+        total_steps: Optimizer steps of the training to come: no longer trial takes more than a
+            third of it. ``None`` allows 333.
         snapshots: Steps after which to validate and report too, such as (5, 10, 20, 40) at
             ``steps=80``: analyses at these horizons come for free, and pruners can stop a trial.
         param_name: Name of the learning rate in the study.
@@ -147,7 +158,8 @@ class StepObjective:
         train_loader: Iterable[Any],
         validation_loader: Iterable[Any],
         *,
-        steps: int = 20,
+        steps: Steps = BASE_STEPS,
+        total_steps: int | None = None,
         snapshots: Iterable[int] | None = None,
         param_name: str = "lr",
         low: float = 1e-7,
@@ -166,8 +178,11 @@ class StepObjective:
         check_state: bool = True,
         progress: bool = True,
     ) -> None:
+        base_steps, auto = read_steps(steps)
         settings = Settings(
-            steps=steps,
+            steps=base_steps,
+            auto=auto,
+            total_steps=total_steps,
             snapshots=read_snapshots(snapshots),
             validation_batches=validation_batches,
             loss_form=loss_form,
@@ -264,14 +279,18 @@ class StepObjective:
             space = self._space
             lr = trial.suggest_float(space.param_name, space.low, space.high, log=True)
             if study is not None and study is not self._checked_study:
-                self._write_or_check(study)
+                self._write_or_check(study, self._study_attrs())
                 self._checked_study = study
             return self._run(trial, short_trial, lr)
 
     def _run(self, trial: BaseTrial, short_trial: ShortTrial, lr: float) -> float:
+        steps = trial_steps(trial, self._settings.steps)
+
         def describe(outcome: Outcome) -> None:
             # One attribute for all: each costs a write to the database.
             info: dict[str, Any] = {"steps": outcome.steps, "diverged": outcome.diverged}
+            if steps != self._settings.steps:
+                info["horizon"] = steps
             if outcome.stderr is not None:
                 info["stderr"] = outcome.stderr
             if isinstance(self._source, _Factory):
@@ -284,11 +303,11 @@ class StepObjective:
 
         def report(step: int, loss: float) -> None:
             trial.report(loss, step)
-            if step < self._settings.steps and math.isfinite(loss) and trial.should_prune():
+            if step < steps and math.isfinite(loss) and trial.should_prune():
                 describe(Outcome(loss, step, diverged=False))
                 raise optuna.TrialPruned(f"loss {loss:.4g} after {step} steps")
 
-        outcome = short_trial.run(lr, repeat=self._repeat(trial), report=report)
+        outcome = short_trial.run(lr, steps=steps, repeat=self._repeat(trial), report=report)
         describe(outcome)
         return outcome.loss
 
@@ -301,11 +320,11 @@ class StepObjective:
         return self._source(trial) if isinstance(self._source, _Factory) else self._source
 
     def _study_attrs(self) -> dict[str, Any]:
+        attrs = self._plain_attrs()
         if isinstance(self._source, _Factory):  # then the rest differs from trial to trial
-            return {STEPS: self._settings.steps}
-        attrs: dict[str, Any] = {
+            return attrs
+        attrs |= {
             BASELINE: self._source.baseline,
-            STEPS: self._settings.steps,
             MOMENTUM: self._source.momentum,
             LAG: self._source.lag,
         }
@@ -315,10 +334,33 @@ class StepObjective:
             attrs[GROUPS] = self._source.ratios
         return attrs
 
-    def _write_or_check(self, study: Study) -> None:
+    def _plain_attrs(self) -> dict[str, Any]:
+        """What is known without an evaluation; first, since samplers read all at the baseline."""
+        attrs: dict[str, Any] = {STEPS: self._settings.steps}
+        if self._settings.auto:
+            attrs[AUTO] = True
+        if self._settings.total_steps is not None:
+            attrs[TOTAL_STEPS] = self._settings.total_steps
+        return attrs
+
+    def begin(self, study: Study) -> None:
+        """Writes into a study how long trials may be.
+
+        The first trial does so as well. Call it where a study may need no further short trial,
+        such as one that was searched with fewer ``steps``.
+
+        Args:
+            study: The study.
+
+        Raises:
+            ValueError: If it was begun with other steps.
+        """
+        self._write_or_check(study, self._plain_attrs())
+
+    def _write_or_check(self, study: Study, attrs: dict[str, Any]) -> None:
         stored = study.user_attrs
-        for key, value in self._study_attrs().items():
-            if key not in stored:
+        for key, value in attrs.items():
+            if key not in stored or (key == TOTAL_STEPS and stored[key] != value):
                 study.set_user_attr(key, value)
             elif key in _CHECKED and not self._same(key, float(stored[key]), value):
                 raise ValueError(_other_start(study.study_name, key, stored[key], value))

@@ -14,10 +14,13 @@ from typing import TypedDict
 import numpy as np
 import torch
 
+from optuna_lrss._method.search.longer import BASE_STEPS
 from optuna_lrss._study.arguments import is_number
 from optuna_lrss._study.arguments import require_count
 
 
+#: How long a short trial is; ``"auto"`` for 20 steps, and some longer trials.
+Steps = int | Literal["auto"]
 LossForm = Literal["auto", "output", "model"]
 _LOSS_FORMS = ("auto", "output", "model")
 
@@ -25,7 +28,8 @@ _LOSS_FORMS = ("auto", "output", "model")
 class StepOptions(TypedDict, total=False):
     """Keyword options of :class:`StepObjective`, which documents them."""
 
-    steps: int
+    steps: Steps
+    total_steps: int | None
     snapshots: Iterable[int] | None
     param_name: str
     low: float
@@ -53,7 +57,9 @@ class Settings:
         ValueError: If one is out of its range.
     """
 
-    steps: int = 20
+    steps: int = BASE_STEPS
+    auto: bool = False  # longer trials may follow
+    total_steps: int | None = None
     snapshots: tuple[int, ...] = ()
     validation_batches: int | None = None
     loss_form: LossForm = "auto"
@@ -70,6 +76,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         require_count("steps", self.steps)
+        if self.total_steps is not None:
+            require_count("total_steps", self.total_steps)
         require_count("accumulate", self.accumulate)
         if self.validation_batches is not None:
             require_count("validation_batches", self.validation_batches)
@@ -139,7 +147,24 @@ def read_options(options: Mapping[str, Any]) -> tuple[Settings, SearchSpace, tup
     space = SearchSpace(**{k: rest.pop(k) for k in ("param_name", "low", "high") if k in rest})
     extra_state = read_objects(rest.pop("extra_state", ()))
     snapshots = read_snapshots(rest.pop("snapshots", None))
-    return Settings(snapshots=snapshots, **rest), space, extra_state
+    steps, auto = read_steps(rest.pop("steps", BASE_STEPS))
+    return Settings(steps, auto, snapshots=snapshots, **rest), space, extra_state
+
+
+def read_steps(steps: Any) -> tuple[int, bool]:
+    """The horizon of a short trial, and whether longer ones may follow.
+
+    Raises:
+        ValueError: If it is neither a number of steps nor ``"auto"``.
+    """
+    if isinstance(steps, str):
+        if steps == "auto":
+            return BASE_STEPS, True
+        raise ValueError(
+            f"steps={steps!r} must be a whole number of at least 1, such as 20, or 'auto' for 20 "
+            "and some longer trials."
+        )
+    return steps, False
 
 
 def read_snapshots(snapshots: Any) -> tuple[int, ...]:

@@ -158,6 +158,7 @@ class ShortTrial:
             settings.seed,
         )
         self._train_batches: dict[int, list[Any]] = {}
+        self._more_batches: dict[int, list[Any]] = {}  # of longer trials
         self._batches(repeat=0)
 
     @property
@@ -211,12 +212,21 @@ class ShortTrial:
             self._baseline = baseline
         return self._baseline
 
-    def run(self, lr: float, *, repeat: int = 0, report: Report | None = None) -> Outcome:
+    def run(
+        self,
+        lr: float,
+        *,
+        steps: int | None = None,
+        repeat: int = 0,
+        report: Report | None = None,
+    ) -> Outcome:
         """Trains from the start at one learning rate.
 
         Args:
             lr: Learning rate of the optimizer's first param group, or what ``base_lr`` stands
                 for; the groups keep their ratio to it.
+            steps: Optimizer steps of a longer trial, whose first batches are those of the short
+                ones; ``None`` for the settings' horizon.
             repeat: Which repeat: each has batches and random numbers of its own, the same at
                 every learning rate.
             report: Called with (step, validation loss) at the snapshots and at the end. What it
@@ -228,10 +238,11 @@ class ShortTrial:
         Raises:
             ValueError: If the loss is not what a loss must be.
         """
-        baseline, batches = self.baseline, self._batches(repeat)
+        steps = self._settings.steps if steps is None else steps
+        baseline, batches = self.baseline, self._batches(repeat, steps)
         with self._checked(), self._untouched(), torch.enable_grad():
             self._set_out(lr, repeat)
-            return self._train(lr, batches, baseline, report or _no_report)
+            return self._train(lr, steps, batches, baseline, report or _no_report)
 
     def _set_out(self, lr: float, repeat: int = 0) -> None:
         self._to_start()
@@ -282,18 +293,22 @@ class ShortTrial:
 
     # --- Training ---------------------------------------------------------------------------
 
-    def _train(self, lr: float, batches: list[Any], baseline: float, report: Report) -> Outcome:
-        settings = self._settings
+    def _train(
+        self, lr: float, steps: int, batches: list[Any], baseline: float, report: Report
+    ) -> Outcome:
+        size, snapshots = self._settings.accumulate, self._settings.snapshots
         limit = math.inf
-        for step in self._progress(lr):
-            end = step * settings.accumulate
-            loss = self._updates.step(batches[end - settings.accumulate : end])
+        for step in self._progress(lr, steps):
+            drawn = batches[(step - 1) * size : step * size]
+            if step > self._settings.steps:  # of a longer trial: they are kept on the host
+                drawn = self._on_device(drawn)
+            loss = self._updates.step(drawn)
             if step == 1:
                 _refuse_broken(loss)
                 limit = runaway_limit(baseline, loss)
             if _beyond(loss, limit):
                 return Outcome(math.inf, step, diverged=True)
-            if step in settings.snapshots and step < settings.steps:
+            if step in snapshots and step < steps:
                 loss, _ = self._validate(batches)
                 report(step, loss)
                 if _beyond(loss, limit):
@@ -301,15 +316,14 @@ class ShortTrial:
         loss, stderr = self._validate(batches)
         diverged = _beyond(loss, divergence_limit(baseline, None))
         loss = math.inf if diverged else loss
-        report(settings.steps, loss)
-        return Outcome(loss, settings.steps, diverged, None if diverged else stderr)
+        report(steps, loss)
+        return Outcome(loss, steps, diverged, None if diverged else stderr)
 
-    def _progress(self, lr: float) -> Iterable[int]:
-        steps = range(1, self._settings.steps + 1)
+    def _progress(self, lr: float, steps: int) -> Iterable[int]:
         # disable=None: off when standard error is not a terminal.
         disable = None if self._settings.progress else True
         bar: Iterable[int] = tqdm(
-            steps, desc=f"lr {lr:.2e}", unit="step", leave=False, disable=disable
+            range(1, steps + 1), desc=f"lr {lr:.2e}", unit="step", leave=False, disable=disable
         )
         return bar
 
@@ -352,19 +366,34 @@ class ShortTrial:
 
     # --- Batches --------------------------------------------------------------------------------
 
-    def _batches(self, repeat: int) -> list[Any]:
-        """The training batches of a repeat, drawn at its first use and kept."""
+    def _batches(self, repeat: int, steps: int | None = None) -> list[Any]:
+        """The training batches of a repeat, drawn at their first use and kept.
+
+        Those of the short trials are on the device. A longer trial begins with them; its others
+        would not always fit there, and stay where the loader has them.
+        """
         if repeat not in self._train_batches:
             self._train_batches[repeat] = self._on_device(
-                draw_batches(
-                    self._pieces.train_loader,
-                    self._settings.steps * self._settings.accumulate,
-                    name="train_loader",
-                    seed=derived_seed(self._settings.seed, _TRAIN_BATCHES, repeat),
-                    repeat=repeat,
-                )
+                self._drawn(repeat, self._settings.steps)
             )
-        return self._train_batches[repeat]
+        batches = self._train_batches[repeat]
+        if steps is None or steps <= self._settings.steps:
+            return batches
+        if len(self._more_batches.get(repeat, ())) < steps * self._settings.accumulate:
+            drawn = self._drawn(repeat, steps)
+            self._more_batches[repeat] = [*batches, *drawn[len(batches) :]]
+        return self._more_batches[repeat]
+
+    def _drawn(self, repeat: int, steps: int) -> list[Any]:
+        size = self._settings.accumulate
+        return draw_batches(
+            self._pieces.train_loader,
+            steps * size,
+            name="train_loader",
+            seed=derived_seed(self._settings.seed, _TRAIN_BATCHES, repeat),
+            repeat=repeat,
+            window=self._settings.steps * size,
+        )
 
     def _on_device(self, batches: list[Any]) -> list[Any]:
         return [to_device(batch, self._device) for batch in batches]

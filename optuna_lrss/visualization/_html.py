@@ -9,6 +9,7 @@ import html
 import math
 from typing import TYPE_CHECKING
 
+from optuna_lrss._result.pick_doubts import training_note
 from optuna_lrss.visualization._lr_curve_info import _get_lr_curve_info
 from optuna_lrss.visualization._lr_curve_info import _LRCurveInfo
 from optuna_lrss.visualization._source import of_result
@@ -23,9 +24,17 @@ if TYPE_CHECKING:
 
 _WIDTH, _HEIGHT = 440, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 10, 10, 40
-_DASHES = {"solid": "", "dash": "7 4", "dashdot": "8 3 2 3", "dot": "2 3", "longdash": "12 4"}
+_DASHES = {
+    "solid": "",
+    "dash": "7 4",
+    "dashdot": "8 3 2 3",
+    "dot": "2 3",
+    "longdash": "12 4",
+    "longdashdot": "12 3 2 3",
+}
 _MEANING = {
-    "recommended": "for a full training",
+    "recommended": "constant, for a whole training",
+    "peak": "of a schedule that decays to 0",
     "midpoint": "method 1",
     "half_loss": "method 2",
     "steepest": "method 3",
@@ -51,14 +60,15 @@ def to_html(result: AnalysisData) -> str:
     doubts = f"<ul>{doubts}</ul>" if doubts else ""
     return (
         f"<div><p><b>{html.escape(head)}</b></p>{_svg(info)}<table><thead><tr><th></th>"
-        "<th>point</th><th>learning rate</th><th>known neighbours</th><th></th></tr></thead>"
-        f"<tbody>{''.join(_row(result, name) for name in _MEANING)}</tbody></table>{doubts}</div>"
+        "<th>point</th><th>learning rate</th><th>interval</th><th></th></tr></thead>"
+        f"<tbody>{''.join(_row(result, name) for name in _MEANING)}</tbody></table>"
+        f"<p>{html.escape(training_note(result))}</p>{doubts}</div>"
     )
 
 
 def _row(result: AnalysisData, name: str) -> str:
     style = POINTS[name]
-    low, high = result.brackets[name]
+    low, high = result.intervals[name]
     key = (
         '<svg width="36" height="8"><line x1="0" y1="4" x2="36" y2="4" stroke-width="2" '
         f'stroke="{style.color}" stroke-dasharray="{_DASHES[style.dash]}"/></svg>'

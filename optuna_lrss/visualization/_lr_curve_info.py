@@ -93,7 +93,8 @@ def _subtitle(source: Source) -> str:
         return "no viable window"
     state = "" if result.resolved else ", not resolved yet"
     window = window_label(result.min_lr, result.max_lr)
-    return f"{window}, {result.n_trials} short trials{state}"
+    trials = "trials" if result.longer else "short trials"
+    return f"{window}, {result.n_trials} {trials}{state}"
 
 
 def _level(source: Source) -> float:

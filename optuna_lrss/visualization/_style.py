@@ -34,13 +34,14 @@ NOTE_WIDTH = 48
 #: Picks and window edges.
 POINTS: dict[str, Style] = {
     "recommended": Style("recommended", "#e0433a", "solid", "star", "-", "*"),
+    "peak": Style("peak", "#b8275f", "longdashdot", "star-triangle-up", (0, (8, 2, 2, 2)), "P"),
     "midpoint": Style("midpoint", "#d07010", "dash", "diamond", "--", "D"),
     "half_loss": Style("half-loss", "#2a9463", "dashdot", "square-open", "-.", "s"),
     "steepest": Style("steepest", "#a05fc4", "dot", "x", ":", "X"),
     "min_lr": Style("min_lr", WINDOW_COLOR, "longdash", "triangle-right", (0, (8, 3)), ">"),
     "max_lr": Style("max_lr", WINDOW_COLOR, "longdash", "triangle-left", (0, (8, 3)), "<"),
 }
-PICKS = ("recommended", "midpoint", "half_loss", "steepest")
+PICKS = ("recommended", "peak", "midpoint", "half_loss", "steepest")
 
 #: Short trials: those that are drawn where they are, and those pinned to the top edge.
 TRIALS: dict[bool, Style] = {

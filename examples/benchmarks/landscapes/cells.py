@@ -19,6 +19,8 @@ MIDDLE = (320,)
 LONGER = (500,)
 #: A factor of four apart: how the best rate moves with the length.
 BOTH = (250, 1_000)
+#: A factor of ten apart, the longer one as long as the trainings that people wait for.
+LONG = (1_000, 10_000)
 
 #: Models that take several times as long as the others.
 COSTLY = {
@@ -125,6 +127,14 @@ ROWS: list[tuple[str, str, int, tuple[int, ...], str]] = [
     ("ag_news_middle_word", "pair", 16, MIDDLE, "adam momentum adamw"),
     ("ag_news_language", "gpt", 4, SHORT, "adam lion"),
     ("captions_language", "gpt", 4, SHORT, "adamw momentum"),
+    # --- long trainings
+    ("letter", "mlp", 32, LONG, "adam momentum sgd"),
+    ("digits", "mlp", 32, LONG, "momentum adam adagrad"),
+    ("ag_news", "bag", 32, LONG, "adam"),
+    ("satimage", "mlp_tanh", 32, LONG, "momentum adam"),
+    ("gapminder", "mlp", 32, LONG, "adam sgd momentum99"),
+    ("texture_autoencoder", "autoencoder", 32, LONG, "momentum adam"),
+    ("marketing", "mlp", 32, LONG, "adamw momentum lion"),
 ]
 
 

@@ -1,0 +1,89 @@
+"""How sure the picks are: what the landscapes say about the distance to the best learning rate.
+
+A learning rate is *right* for a training when it loses less than a point against the best one (a
+point of accuracy or R2, or 4 % of what there is to gain where the loss alone is known). The table
+holds quantiles, over the tasks of the landscapes, of how far the right ones lie from a pick: no
+model, only counts. Written by ``python -m examples.benchmarks.landscapes calibrate --write``;
+its coverage on tasks left out is in docs/results/landscapes.md.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+
+#: Share of the trainings for which an interval holds a right learning rate.
+PROBABILITY = 0.8
+#: Risks of a pick that is too high which the table knows.
+RISKS = (0.05, 0.1, 0.2, 0.3, 0.5)
+
+
+@dataclass(frozen=True)
+class Sureness:
+    """Distances from a pick, in decades.
+
+    Attributes:
+        low: Lower end of the interval, at most 0.
+        high: Upper end of the interval, at least 0.
+        too_high: For each of ``RISKS``, how far above the pick a learning rate lies that is above
+            every right one in that share of the trainings.
+    """
+
+    low: float
+    high: float
+    too_high: tuple[float, ...]
+
+    def interval(self, pick: float) -> tuple[float, float]:
+        """Learning rates that hold a right one in four trainings of five."""
+        return pick * 10.0**self.low, pick * 10.0**self.high
+
+    def at_risk(self, pick: float, risk: float) -> float:
+        """A learning rate that is too high in a share ``risk`` of the trainings."""
+        return float(pick * 10.0 ** np.interp(risk, RISKS, self.too_high))
+
+
+#: By how the pick was measured, then by kind of schedule. "longer": on longer trials than the
+#: search's that gained enough; "short": on the search's own trials; "little": wherever the trials
+#: gained too little.
+_TABLE: dict[str, dict[str, Sureness]] = {
+    # begin table
+    "longer": {
+        "recommended": Sureness(-0.18, 0.13, (-0.31, -0.18, -0.03, 0.09, 0.29)),
+        "peak": Sureness(-0.05, 0.22, (-0.18, -0.05, 0.09, 0.18, 0.30)),
+    },
+    "short": {
+        "recommended": Sureness(-0.18, 0.13, (-0.31, -0.18, -0.03, 0.09, 0.29)),
+        "peak": Sureness(-0.05, 0.22, (-0.18, -0.05, 0.09, 0.18, 0.30)),
+    },
+    "little": {
+        "recommended": Sureness(-0.05, 1.53, (-0.1, -0.05, 0.06, 0.2, 0.36)),
+        "peak": Sureness(-0.05, 1.58, (-0.6, -0.05, 0.05, 0.2, 0.4)),
+    },
+    # end table
+}
+
+
+def sureness(pick: str, *, longer: bool, enough: bool) -> Sureness:
+    """What is known of a pick.
+
+    Args:
+        pick: ``"recommended"`` or ``"peak"``.
+        longer: Whether it was read off longer trials than the search's.
+        enough: Whether these trials gained enough.
+    """
+    return _TABLE["little" if not enough else "longer" if longer else "short"][pick]
+
+
+def widened(lr: float, bracket: tuple[float, float], noise: float) -> tuple[float, float]:
+    """Interval of a point that is read off the curve: its bracket, or as far as noise moves it.
+
+    Losses closer than about ``sqrt(noise)`` decades cannot be told apart (the method page,
+    section 5), so a point is uncertain by half of that to either side. What the model of the
+    curve places more exactly than its neighbours lie stays within them.
+    """
+    reach = 0.5 * math.sqrt(noise)
+    low, high = min(bracket[0], lr), max(bracket[1], lr)
+    return min(low, lr * 10.0**-reach), max(high, lr * 10.0**reach)
