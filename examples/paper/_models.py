@@ -24,7 +24,7 @@ from transformers import BertConfig
 from transformers import BertForSequenceClassification
 from transformers import ResNetConfig
 from transformers import ResNetForImageClassification
-from transformers.modeling_outputs import ImageClassifierOutputWithNoAttention
+from transformers.modeling_outputs import ImageClassifierOutput
 
 from examples.benchmarks.landscapes.finetune import lite
 from examples.paper._config import CNN_PACKAGE
@@ -122,10 +122,10 @@ class Lite0(nn.Module):
 
     def forward(
         self, pixel_values: Tensor, labels: Tensor
-    ) -> ImageClassifierOutputWithNoAttention:
+    ) -> ImageClassifierOutput:
         logits = self.net(pixel_values.contiguous(memory_format=torch.channels_last))
         loss = F.cross_entropy(logits, labels)
-        return ImageClassifierOutputWithNoAttention(loss=loss, logits=logits)
+        return ImageClassifierOutput(loss=loss, logits=logits)
 
 
 def _head(config: Config) -> dict[str, Any]:
