@@ -120,9 +120,7 @@ class Lite0(nn.Module):
         super().__init__()
         self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(
-        self, pixel_values: Tensor, labels: Tensor
-    ) -> ImageClassifierOutput:
+    def forward(self, pixel_values: Tensor, labels: Tensor) -> ImageClassifierOutput:
         logits = self.net(pixel_values.contiguous(memory_format=torch.channels_last))
         loss = F.cross_entropy(logits, labels)
         return ImageClassifierOutput(loss=loss, logits=logits)
