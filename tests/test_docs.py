@@ -138,8 +138,9 @@ def test_tests_that_the_rivals_page_names_exist() -> None:
 
 
 def test_every_diagnostic_and_error_has_an_entry_in_troubleshooting() -> None:
-    source = (ROOT / "optuna_lrss" / "_result" / "diagnostics.py").read_text(encoding="utf-8")
-    codes = set(re.findall(r'Diagnostic\(\s*"([a-z-]+)"', source))
+    folder = ROOT / "optuna_lrss" / "_result"
+    sources = [path.read_text(encoding="utf-8") for path in folder.glob("*.py")]
+    codes = set(re.findall(r'Diagnostic\(\s*"([a-z-]+)"', "\n".join(sources)))
     errors = {n for n in optuna_lrss.__all__ if n.endswith("Error") and n != "NoWindowError"}
     page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     entries = re.findall(r"^### `([^`]+)`", page, re.MULTILINE)
@@ -156,7 +157,7 @@ def _benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, 
 
 @pytest.mark.parametrize(
     "name",
-    ["picks", "refinement", "nested", "workers", "faults", "long_studies", "overhead"],
+    ["picks", "refinement", "nested", "workers", "faults", "long_studies", "overhead", "schedules"],
 )
 def test_result_pages_hold_nothing_but_their_figures(
     name: str, monkeypatch: pytest.MonkeyPatch

@@ -26,6 +26,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from report import RESULTS
 from report import output_folder
 from report import parser
 from report import provenance
@@ -45,10 +46,10 @@ from optuna_lrss.torch import find_lr
 sys.path.append(str(Path(__file__).parents[2]))  # this is a script, the tasks are a package
 
 from examples.benchmarks.landscapes import tasks
+from examples.benchmarks.landscapes.score.forms import put
 
 
 BATCH_SIZE = 32
-#: Rows of all that a script sees of a task: more than it trains on would only take time.
 CONSTANT, AGAIN = "constant", "constant, searched again"
 DECAYING, DECAYING_AGAIN = "wsd", "wsd, searched again"
 SCHEMES = (CONSTANT, "cosine", "one-cycle", DECAYING, AGAIN, DECAYING_AGAIN)
@@ -253,20 +254,16 @@ def render(figures: dict[str, Any]) -> str:
                 f"{BATCH_SIZE}, {figures['seeds']} seeds. One search of 20-step trials before the "
                 "training, with longer ones where it asked for them, gives `recommended` for the "
                 "constant rate and `peak` for the schedules, which are those of the analysis. "
-                f"*Searched again*: after {figures['third']} steps the same search from the weights "
-                "and the optimizer's state of that moment, for the steps that are left, and on with "
-                "its pick.",
+                f"*Searched again*: after {figures['third']} steps the same search from the "
+                "weights and the optimizer's state of that moment, for the steps that are left, "
+                "and on with its pick.",
                 "Test accuracy at the end in percent, mean and standard deviation over seeds:",
                 table(header, rows),
-                "Points against the constant rate, and what the second search gains or loses against "
-                "the same schedule without it:",
-                table(
-                    ["cell", "cosine", "one-cycle", "wsd", "again, constant", "again, wsd"],
-                    [*map(_gains, cells), _gains(_pooled(cells))],
-                ),
-                in_words(figures),
-                "The window and the pick before the training, and after a third of it (constant rate, "
-                "first seed), in decades that they moved:",
+                "Points against the constant rate, and what the second search gains or loses "
+                "against the same schedule without it:",
+                guide(figures),
+                "The window and the pick before the training, and after a third of it (constant "
+                "rate, first seed), in decades that they moved:",
                 table(
                     ["cell", "window", "recommended", "window again", "pick again", "moved"],
                     map(_moved, cells),
@@ -279,18 +276,24 @@ def render(figures: dict[str, Any]) -> str:
     )
 
 
+def guide(figures: dict[str, Any]) -> str:
+    """The table of the guide: what each scheme gains in each cell, and what that says."""
+    header = ["cell", "cosine", "one-cycle", "wsd", "again, constant", "again, wsd"]
+    rows = [*map(_gains, figures["cells"]), _gains(_pooled(figures["cells"]))]
+    return f"{table(header, rows)}\n\n{in_words(figures)}"
+
+
 def in_words(figures: dict[str, Any]) -> str:
     """What the table says."""
     gains = gains_of(_pooled(figures["cells"]))
     again = [gains[AGAIN], gains[DECAYING_AGAIN]]
     verdict = "does not pay" if max(again) <= 0 else "pays in one of two ways"
-    if min(again) > 0:
-        verdict = "pays here"
+    verdict = "pays here" if min(again) > 0 else verdict
     none = sum(a is None for c in figures["cells"] for s in c["again"].values() for a in s)
-    spread = np.mean([np.std(c["accuracy"][s], ddof=1) for c in figures["cells"] for s in SCHEMES])
-    noise = (
-        f" One seed's accuracy is uncertain by {spread:.1f} points." if spread == spread else ""
-    )
+    noise = ""
+    if figures["seeds"] > 1:
+        deviations = [np.std(c["accuracy"][s], ddof=1) for c in figures["cells"] for s in SCHEMES]
+        noise = f" One seed's accuracy is uncertain by {np.mean(deviations):.1f} points."
     kept = f" {none} of the second searches found nothing to learn: there the rate was kept."
     return (
         f"Searching again **{verdict}**: {again[0]:+.1f} points at a constant rate, "
@@ -379,6 +382,8 @@ def main() -> None:
     folder = output_folder(arguments)
     if folder is not None:
         draw(figures, folder / "schedules.png")
+    if folder == RESULTS:
+        put(RESULTS.parent / "guide" / "schedules.md", "schedules", guide(figures))
     write_page(folder, "schedules", figures, render)
 
 

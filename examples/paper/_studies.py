@@ -178,7 +178,7 @@ def train(
     experiment: Experiment,
     name: str,
     planned: Sequence[tuple[float, int]],
-    share: Callable[[int], float] = lambda step: 1.0,
+    share: Callable[[int], float] | None = None,
 ) -> Study:
     """Full trainings, those that are not done yet.
 
@@ -186,7 +186,7 @@ def train(
         experiment: The experiment.
         name: The study that keeps them.
         planned: Learning rates and seeds.
-        share: Share of the learning rate at each step.
+        share: Share of the learning rate at each step; ``None`` for a constant rate.
     """
     study = optuna.create_study(
         storage=storage_of(experiment.database),

@@ -61,7 +61,8 @@ class FullTraining:
         build: Makes the model.
         checkpoint: File for the state of the training in progress, removed at its end.
         device: Where to train.
-        share: Share of the learning rate at each step, counted from 0: a schedule whose peak is 1.
+        share: Share of the learning rate at each step, counted from 0: a schedule whose peak is 1;
+            ``None`` for a constant rate.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class FullTraining:
         *,
         checkpoint: Path,
         device: torch.device,
-        share: Callable[[int], float] = lambda step: 1.0,
+        share: Callable[[int], float] | None = None,
     ) -> None:
         self._config = config
         self._train = splits.train
@@ -133,8 +134,9 @@ class FullTraining:
         """Trains from a step to another; the first loss sets the limit that says it ran away."""
         step, target = span
         while step < target:
-            for group in optimizer.param_groups:
-                group["lr"] = lr * self._share(step)
+            if self._share is not None:
+                for group in optimizer.param_groups:
+                    group["lr"] = lr * self._share(step)
             batch: Rows = next(batches)
             optimizer.zero_grad(set_to_none=True)
             loss = batch_loss(model, batch)

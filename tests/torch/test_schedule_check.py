@@ -6,6 +6,7 @@ import copy
 import math
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -248,7 +249,7 @@ def test_steps_must_be_whole_and_positive(result: LRAnalysis, steps: Any) -> Non
 
 
 def test_what_is_no_schedule_is_refused(result: LRAnalysis) -> None:
-    with pytest.raises(ValueError, match="scheduler=0.1 is neither"):
+    with pytest.raises(ValueError, match=r"scheduler=0\.1 is neither"):
         result.check(0.1, 10)  # type: ignore[arg-type]
     for rate in (math.nan, math.inf, -0.1, 0.0):
         with pytest.raises(ValueError, match="scheduler gives learning rates"):
@@ -257,6 +258,6 @@ def test_what_is_no_schedule_is_refused(result: LRAnalysis) -> None:
 
 def test_a_scheduler_that_cannot_be_copied_is_refused_with_a_way_out(result: LRAnalysis) -> None:
     scheduler = lr_scheduler.ConstantLR(_optimizer())
-    scheduler.journal = open(__file__)  # noqa: SIM115
+    scheduler.journal = Path(__file__).open()
     with scheduler.journal, pytest.raises(ValueError, match="pass a function from step"):
         result.check(scheduler, 10)
