@@ -27,6 +27,7 @@ from optuna_lrss import TooFewPointsError
 from optuna_lrss import analyze
 from optuna_lrss._method.recommend import momentum_lag
 from optuna_lrss._result import diagnostics
+from optuna_lrss._result import pick_doubts
 from tests.curves import CURVES
 from tests.curves import NAMES
 from tests.curves import Curve
@@ -41,7 +42,8 @@ INF = math.inf
 LOW, HIGH = PLAIN.range
 SPACE = FloatDistribution(LOW, HIGH, log=True)
 POINTS = ("min_lr", "max_lr", "half_loss", "steepest", "midpoint")
-PICKS = ("recommended", "midpoint", "half_loss", "steepest")
+FOR_TRAINING = ("recommended", "peak")
+PICKS = (*FOR_TRAINING, "midpoint", "half_loss", "steepest")
 
 
 def _study_of(
@@ -76,6 +78,28 @@ def _sampled(curve: Curve = PLAIN, spacing: float = 0.25) -> dict[float, float]:
 
 def _codes(result: LRAnalysis) -> set[str]:
     return {d.code for d in result.diagnostics}
+
+
+def _add_longer(study: optuna.Study, steps: int, curve: Curve) -> None:
+    """Six longer trials around a curve's lowest point, as a sampler claims them."""
+    for k in range(-4, 2):
+        x = curve.truth().max_lr + 0.25 * k
+        claim = {"x": x, "role": "longer", "leader": 0, "horizon": steps}
+        study.add_trial(
+            optuna.create_trial(
+                params={"lr": 10.0**x},
+                distributions={"lr": SPACE},
+                value=curve.loss(10.0**x),
+                system_attrs={"lrss:claim": claim},
+            )
+        )
+
+
+def _with_longer(curve: Curve, steps: int = 80, **attrs: Any) -> optuna.Study:
+    """The plain curve after 20 steps, and another after more."""
+    study = _study_of(_sampled(), steps=20, **attrs)
+    _add_longer(study, steps, curve)
+    return study
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +148,7 @@ def test_the_analysis_does_not_change_the_study() -> None:
 
 
 def test_brackets_are_known_neighbours(clean: LRAnalysis) -> None:
-    assert set(clean.brackets) == {*POINTS, "recommended"}
+    assert set(clean.brackets) == {*POINTS, *FOR_TRAINING}
     for name, (low, high) in clean.brackets.items():
         point = getattr(clean, name)
         assert low in clean.curve.lr
@@ -311,8 +335,11 @@ def test_horizons_and_their_drift(drift: float) -> None:
         moved = drift * math.log10(step / 20)
         for name in ("min_lr", "max_lr", "half_loss"):
             assert math.log10(picks[name]) == pytest.approx(getattr(truth, name) + moved, abs=0.1)
-    for name in ("recommended", "midpoint", "half_loss"):
+    for name in ("midpoint", "half_loss"):
         assert result.drift[name] == pytest.approx(drift, abs=0.1)
+    # Ten times the steps are a tenth of the way to the training, which takes 0.3 decades off.
+    for name in FOR_TRAINING:
+        assert result.drift[name] == pytest.approx(drift + 0.3, abs=0.1)
 
 
 def test_a_step_can_be_analysed_alone() -> None:
@@ -570,12 +597,13 @@ def test_the_report_names_what_matters(clean: LRAnalysis) -> None:
     text = str(clean)
     for number in (clean.min_lr, clean.max_lr, *clean.picks.values()):
         assert f"{number:.2e}" in text
-    for low, high in clean.brackets.values():
+    for low, high in clean.intervals.values():
         assert f"{low:.2e} .. {high:.2e}" in text
     assert f"{clean.n_trials} short trials" in text
     assert "resolved" in text
     assert "not resolved" not in text
-    assert "Resolved: the points are read off a curve" in text  # beside wide neighbours
+    assert "Resolved: the other points are read off a curve" in text  # beside wide neighbours
+    assert "viable window" in text
     for name in (*PICKS, "min_lr", "max_lr"):
         assert name in text
     assert "'lr'" in text
@@ -659,6 +687,8 @@ def _uncertain_validation() -> optuna.Study:
 
 
 NO_WALL = Curve("no wall", centre=-1.0, wall=20.0)
+#: A third of a decade from the knee to the lowest loss.
+NARROW = Curve("narrow", centre=-3.0, width=0.03, wall=-2.65, steep=0.03)
 TRIGGERS: dict[str, tuple[Callable[[], optuna.Study], str]] = {
     "minimum-at-top": (lambda: _study_of(_sampled(NO_WALL)), r"raise the upper bound above 10\b"),
     "minimum-at-bottom": (
@@ -679,6 +709,15 @@ TRIGGERS: dict[str, tuple[Callable[[], optuna.Study], str]] = {
     "small-drop": (
         lambda: _study_of(_sampled(SLOW), baseline=SLOW.baseline, steps=20),
         "steps=80",
+    ),
+    "upper-end-moved": (lambda: _with_longer(PLAIN.shifted(-1.2)), "steps=80"),
+    "narrow-window": (
+        lambda: _study_of(_sampled(NARROW, spacing=0.05), steps=20),
+        'steps="auto", or steps=80',
+    ),
+    "long-training": (
+        lambda: _study_of(_sampled(), steps=20, total_steps=13_000),
+        'steps="auto"',
     ),
     "exhausted": (
         lambda: _study_of({x: y - 0.326 for x, y in _sampled().items()}, baseline=1.974),
@@ -705,8 +744,8 @@ def test_each_diagnostic_is_triggered_and_has_a_remedy(code: str) -> None:
 
 
 def test_every_code_of_the_module_has_a_trigger() -> None:
-    source = Path(diagnostics.__file__).read_text(encoding="utf-8")
-    codes = set(re.findall(r'Diagnostic\(\s*"([a-z-]+)"', source))
+    sources = [Path(m.__file__).read_text(encoding="utf-8") for m in (diagnostics, pick_doubts)]
+    codes = set(re.findall(r'Diagnostic\(\s*"([a-z-]+)"', "".join(sources)))
     assert codes == set(TRIGGERS)
 
 
@@ -741,10 +780,33 @@ def test_the_remedy_of_a_small_drop_works() -> None:
     assert "small-drop" not in _codes(analyze(study))
 
 
-@pytest.mark.parametrize("depth", [0.004, 0.1, 0.25, 0.5])
-def test_a_drop_below_a_tenth_of_the_loss_is_doubted(depth: float) -> None:
+@pytest.mark.parametrize("depth", [0.004, 0.1, 0.25, 0.45, 0.5])
+def test_a_drop_below_a_fifth_of_the_loss_is_doubted(depth: float) -> None:
     curve = replace(PLAIN, depth=depth)
-    assert ("small-drop" in _codes(analyze(searched(curve)))) == (depth < 0.23)
+    result = analyze(searched(curve))
+    assert result.gained == pytest.approx((2.3 - result.lowest) / 2.3)
+    assert ("small-drop" in _codes(result)) == (result.gained < 0.2) == (depth < 0.47)
+
+
+@pytest.mark.parametrize(
+    ("short", "longer", "said"),
+    [
+        (0.5, 1.0, None),
+        (0.25, 1.0, None),
+        (0.2, 1.0, "Trials of 20 steps gain"),  # under a tenth: what followed was no near look
+        (0.5, 0.4, "The trials of 80 steps gain"),
+    ],
+)
+def test_a_drop_is_judged_after_the_longest_trials(
+    short: float, longer: float, said: str | None
+) -> None:
+    study = _study_of(_sampled(replace(PLAIN, depth=short)), steps=20)
+    _add_longer(study, 80, replace(PLAIN, depth=longer))
+    result = analyze(study)
+    assert result.horizon == 80
+    found = [d for d in result.diagnostics if d.code == "small-drop"]
+    assert [d.message.startswith(str(said)) for d in found] == ([True] if said else [])
+    assert all("steps=80, or with 320" in d.remedy for d in found)
 
 
 def test_one_word_about_a_small_drop_is_enough() -> None:
@@ -766,6 +828,9 @@ def test_diagnostics_do_not_come_without_their_cause() -> None:
         "drift": {"unresolved"},
         "several-minima": {"unresolved"},
         "small-drop": {"unresolved"},
+        "upper-end-moved": {"unresolved"},
+        "narrow-window": {"unresolved"},
+        "long-training": {"unresolved"},
     }
     for code, allowed in related.items():
         assert _codes(analyze(TRIGGERS[code][0]())) <= {code, *allowed}, code

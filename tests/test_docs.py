@@ -138,9 +138,9 @@ def test_tests_that_the_rivals_page_names_exist() -> None:
 
 
 def test_every_diagnostic_and_error_has_an_entry_in_troubleshooting() -> None:
-    folder = ROOT / "optuna_lrss" / "_result"
-    sources = [path.read_text(encoding="utf-8") for path in folder.glob("*.py")]
-    codes = set(re.findall(r'Diagnostic\(\s*"([a-z-]+)"', "\n".join(sources)))
+    results = ROOT / "optuna_lrss" / "_result"
+    source = "".join(path.read_text(encoding="utf-8") for path in results.glob("*.py"))
+    codes = set(re.findall(r'Diagnostic\(\s*"([a-z-]+)"', source))
     errors = {n for n in optuna_lrss.__all__ if n.endswith("Error") and n != "NoWindowError"}
     page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     entries = re.findall(r"^### `([^`]+)`", page, re.MULTILINE)
@@ -157,7 +157,18 @@ def _benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, 
 
 @pytest.mark.parametrize(
     "name",
-    ["picks", "refinement", "nested", "workers", "faults", "long_studies", "overhead", "schedules"],
+    [
+        "picks",
+        "refinement",
+        "nested",
+        "workers",
+        "faults",
+        "long_studies",
+        "overhead",
+        "minilm",
+        "lora",
+        "schedules",
+    ],
 )
 def test_result_pages_hold_nothing_but_their_figures(
     name: str, monkeypatch: pytest.MonkeyPatch

@@ -11,7 +11,6 @@ from hypothesis import HealthCheck
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
-from scipy.ndimage import gaussian_filter1d
 
 from optuna_lrss import AllDivergedError
 from optuna_lrss import NothingLearnsError
@@ -21,8 +20,11 @@ from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._method.points import PointsOfInterest
 from optuna_lrss._method.points import plateau_level
 from optuna_lrss._method.points import points_of_interest
+from optuna_lrss._method.recommend import length_factor
 from optuna_lrss._method.recommend import momentum_lag
+from optuna_lrss._method.recommend import peak_lr
 from optuna_lrss._method.recommend import recommended_lr
+from optuna_lrss._method.recommend import upper_end
 from tests.curves import CURVES
 from tests.curves import NAMES
 from tests.curves import ArctanFall
@@ -380,7 +382,7 @@ def test_any_losses_give_points_in_order_or_a_named_error(
     assert known.x[0] - 1e-9 <= found["min_lr"] <= found["half_loss"] <= found["max_lr"] + 0.0026
     assert found["max_lr"] <= known.x[-1] + 1e-9
     assert known.x[0] - 1e-9 <= found["steepest"] <= found["max_lr"] + 1e-9
-    pick = recommended_lr(known, points.baseline, points.lowest, steps=20, momentum=0.0)
+    pick = upper_end(known, points.baseline, points.lowest)
     assert known.lr[0] * (1 - 1e-6) <= pick <= known.lr[-1] * (1 + 1e-6)
 
 
@@ -474,27 +476,63 @@ def test_momentum_lag_refuses_what_is_out_of_range(beta: float, steps: int) -> N
         momentum_lag(beta, steps)
 
 
+def _lowest_smoothed(known: LRCurve, baseline: float, lowest: float) -> float:
+    """log10 of the lowest point of the capped, smoothed curve, by direct sums."""
+    capped = np.minimum((known.loss - lowest) / (baseline - lowest), 2.0)
+    offsets = np.arange(-1.6, 1.6001, 0.01)
+    weights = np.exp(-0.5 * (offsets / 0.2) ** 2)
+    weights /= weights.sum()
+    centres = np.arange(known.x[0], known.x[-1] + 1e-9, 0.005)
+    smooth = [weights @ np.interp(c + offsets, known.x, capped) for c in centres]
+    return float(centres[int(np.argmin(smooth))])
+
+
 @pytest.mark.parametrize("name", ["plain", "narrow", "cliff", "early knee", "above one"])
-@pytest.mark.parametrize("beta", [0.0, 0.9])
-def test_recommended_is_the_midpoint_of_the_smoothed_curve(name: str, beta: float) -> None:
-    """A literal reading of the rule on the exact curve, 100 points a decade."""
+@pytest.mark.parametrize("spacing", [0.02, 0.25])
+def test_recommended_is_the_lowest_point_of_the_smoothed_curve(name: str, spacing: float) -> None:
+    """A literal reading of the rule: sums for the filter, then the lag, then the length."""
     curve = CURVES[NAMES.index(name)]
-    x = np.arange(curve.low - 2.0, curve.high + 2.0, 0.01)
-    gain = float(curve.shape(curve.truth().max_lr))
-    yn = np.minimum(1.0 - curve.shape(np.clip(x, curve.low, curve.high)) / gain, 2.0)
-    yn[x > math.log10(max(lr for lr in 10.0**x if math.isfinite(curve.loss(lr))))] = 2.0
-    smooth = gaussian_filter1d(yn, 0.2 / 0.01, mode="nearest")
-    smooth = (smooth - smooth.min()) / (1.0 - smooth.min())
-    at_max = int(np.argmin(smooth))
-    half = int(np.flatnonzero(smooth[:at_max] >= 0.5)[-1])
-    slope = np.gradient(smooth, x)
-    knee = int(np.argmin((np.gradient(slope, x) / (1 + slope**2) ** 1.5)[: half + 1]))
-    expected = 0.5 * (x[knee] + x[at_max]) + math.log10(momentum_lag(beta, 20))
-    points = points_of_interest(_dense(curve, 0.02), curve.baseline)
-    pick = recommended_lr(
-        _dense(curve, 0.02), curve.baseline, points.lowest, steps=20, momentum=beta
-    )
-    assert math.log10(pick) == pytest.approx(expected, abs=0.05)
+    known = _dense(curve, spacing)
+    lowest = float(known.loss.min())
+    at = _lowest_smoothed(known, curve.baseline, lowest)
+    found = math.log10(upper_end(known, curve.baseline, lowest))
+    assert found == pytest.approx(at, abs=0.021)  # the two grids' spacing
+    for beta, steps, total_steps in ((0.0, 20, 1000), (0.9, 20, 20_000), (0.99, 80, 300)):
+        pick = recommended_lr(
+            known, curve.baseline, lowest, steps=steps, total_steps=total_steps, momentum=beta
+        )
+        moved = math.log10(momentum_lag(beta, steps)) - 0.3 * math.log10(total_steps / steps)
+        assert math.log10(pick) == pytest.approx(found + moved, abs=1e-9)
+
+
+def test_a_lag_that_was_measured_goes_before_that_of_an_optimizer_at_rest() -> None:
+    known = _dense(CURVES[0], 0.25)
+    picks = [
+        recommended_lr(known, 2.3, 0.3, steps=20, momentum=0.9, lag=lag) for lag in (1.0, 0.5)
+    ]
+    assert picks[1] / picks[0] == pytest.approx(0.5)
+
+
+def test_a_length_that_nobody_says_is_a_thousand_steps() -> None:
+    known = _dense(CURVES[0], 0.25)
+    picks = [recommended_lr(known, 2.3, 0.3, steps=20, **t) for t in ({}, {"total_steps": 1000})]
+    assert picks[0] == picks[1]
+
+
+@pytest.mark.parametrize(
+    ("steps", "total_steps", "decades"),
+    [(20, 200, -0.3), (20, 2000, -0.6), (80, 80, 0.0), (80, 40, 0.0), (1, 1000, -0.9)],
+)
+def test_a_longer_training_wants_half_for_ten_times_the_steps(
+    steps: int, total_steps: int, decades: float
+) -> None:
+    """And one that is shorter than the trials wants no more than they do."""
+    assert math.log10(length_factor(steps, total_steps)) == pytest.approx(decades, abs=1e-12)
+
+
+def test_a_schedule_that_decays_bears_a_quarter_decade_more() -> None:
+    assert peak_lr(0.01) == pytest.approx(0.01 * 10**0.25)
+    assert peak_lr(0.01, held=True) == pytest.approx(0.01 * 10**0.125)
 
 
 def test_recommended_keeps_its_distance_from_a_cliff() -> None:

@@ -8,7 +8,7 @@ length, a schedule that decays bears more by a constant factor. Cost: one filter
 under a millisecond.
 
 The three constants (``SMOOTHING``, ``PER_LENGTH``, ``RISE``) come from the landscapes
-(docs/results/landscapes.md, "The rule and its constants", which holds what each loses when it is
+(docs/results/advice.md, which holds what each loses when it is
 moved); left out task by task they come out the same within a step of the grid that was searched.
 """
 
@@ -31,6 +31,8 @@ _STEP = 0.02
 PER_LENGTH = 0.3
 #: Decades that the best peak of a schedule which decays to 0 lies above the best constant rate.
 RISE = 0.25
+#: The same of one that is held for most of the training and decays at its end (WSD): half of it.
+HELD_RISE = RISE / 2.0
 #: Steps of a training whose length nobody says: taken too short or too long by a factor of ten
 #: the pick is off by 0.3 decades, and too high costs more.
 TOTAL_STEPS = 1000
@@ -68,9 +70,14 @@ def recommended_lr(
     return upper_end(curve, baseline, lowest) * share * length_factor(steps, total_steps)
 
 
-def peak_lr(recommended: float) -> float:
-    """The highest rate of a schedule that decays to 0, from the constant rate for as long."""
-    return float(recommended * 10.0**RISE)
+def peak_lr(recommended: float, *, held: bool = False) -> float:
+    """The highest rate of a schedule that decays to 0, from the constant rate for as long.
+
+    Args:
+        recommended: The constant learning rate.
+        held: Whether the schedule holds its rate for most of the training before it decays.
+    """
+    return float(recommended * 10.0 ** (HELD_RISE if held else RISE))
 
 
 def length_factor(steps: int, total_steps: int) -> float:

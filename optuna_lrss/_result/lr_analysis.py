@@ -53,23 +53,35 @@ class LRAnalysis(AnalysisData):
 
         return to_html(self)
 
-    def apply(self, optimizer: Optimizer, pick: str = "recommended") -> None:
-        """Sets an optimizer's learning rate; every param group keeps its ratio to the first.
+    def apply(self, target: Any, pick: str | None = None) -> None:
+        """Sets the learning rate of a training; every param group keeps its ratio to the first.
 
         Args:
-            optimizer: The optimizer of the training. A learning rate held in a tensor is
-                overwritten in place.
+            target: The optimizer of the training, the list of optimizers that was searched, a
+                Hugging Face ``Trainer`` or a ``LightningModule`` (its ``lr`` or
+                ``learning_rate``). A learning rate held in a tensor is overwritten in place.
             pick: Which learning rate, of ``recommended``, ``peak``, ``midpoint``,
-                ``half_loss``, ``steepest``, ``min_lr`` and ``max_lr``.
+                ``half_loss``, ``steepest``, ``min_lr`` and ``max_lr``; ``None`` for
+                ``recommended``, or what a ``Trainer``'s schedule wants.
 
         Raises:
             ValueError: If the pick is unknown, or a group has no learning rate or the first
                 group's is 0, so that there are no ratios.
         """
-        from optuna_lrss.torch import _optimizers
+        (lr,) = second_study.learning_rates(self, (pick or "recommended",), "pick")
+        kinds = {cls.__name__ for cls in type(target).__mro__}  # no framework is imported for this
+        if "Trainer" in kinds:
+            from optuna_lrss.integrations import transformers
 
-        (lr,) = second_study.learning_rates(self, (pick,), "pick")
-        _optimizers.apply_learning_rate(optimizer, lr)
+            transformers.apply(target, transformers.rate_for(target, self) if pick is None else lr)
+        elif "LightningModule" in kinds:
+            from optuna_lrss.integrations import lightning
+
+            lightning.apply(target, lr)
+        else:
+            from optuna_lrss.torch import apply_learning_rate
+
+            apply_learning_rate(target, lr)
 
     def with_total_steps(self, total_steps: int) -> LRAnalysis:
         """The same analysis with ``recommended`` and ``peak`` for a training of another length.

@@ -1,7 +1,7 @@
 """Doubts about ``recommended`` and ``peak``: is there enough to say where a training goes?
 
 How often each announces a pick that loses over 5 points, and how often it cries wolf, is counted
-on the landscapes (docs/results/landscapes.md, "Doubts as classifiers").
+on the landscapes (docs/results/advice.md).
 """
 
 from __future__ import annotations

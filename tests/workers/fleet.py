@@ -27,6 +27,7 @@ from sqlalchemy.pool import NullPool
 from optuna_lrss import LRAnalysis
 from optuna_lrss import LRStepSampler
 from optuna_lrss import analyze
+from optuna_lrss import trial_steps
 
 
 NAME = "shared"
@@ -59,6 +60,20 @@ def nested(trial: optuna.Trial, seconds: float = 0.01) -> float:
     time.sleep(seconds)
     depth = 1.0 - 0.1 * abs(math.log10(decay) + 4.0)
     return loss_at(lr, 0.3 * math.log2(batch_size / 32), depth)
+
+
+def longer(trial: optuna.Trial) -> float:
+    """What longer training adds to a loss: the wall comes nearer, below it more is gained."""
+    x = math.log10(trial.params["lr"])
+    ratio = math.log10(trial_steps(trial, 20) / 20)
+    return ratio * (10.0 ** (2.0 * (x + 1.1)) - 0.02 / (1.0 + math.exp(-4.0 * (x + 2.5))))
+
+
+def allow_longer(study: optuna.Study, total_steps: int = 1_000) -> None:
+    """What an objective writes that can run longer trials."""
+    study.set_user_attr("lrss:steps", 20)
+    study.set_user_attr("lrss:auto", True)
+    study.set_user_attr("lrss:total_steps", total_steps)
 
 
 def open_storage(spec: str, *, heartbeat: bool = False) -> Any:

@@ -216,14 +216,40 @@ def nested(trial: optuna.Trial, seed: int) -> float:
     return fleet.nested(trial, 0.0)
 
 
-OBJECTIVES = {"plain": plain, "calm": calm, "nested": nested}
+#: So high above 0 lie the losses of which too little is gained at the first longer horizon.
+HEIGHT = 30.0
+
+
+def auto(trial: optuna.Trial, seed: int) -> float:
+    """As ``calm``, with longer trials at two horizons."""
+    return HEIGHT + calm(trial, seed) + fleet.longer(trial)
+
+
+def nested_auto(trial: optuna.Trial, seed: int) -> float:
+    """As ``nested``; the best configuration gets longer trials, at one horizon."""
+    return nested(trial, seed) + fleet.longer(trial)
+
+
+OBJECTIVES = {
+    "plain": plain,
+    "calm": calm,
+    "nested": nested,
+    "auto": auto,
+    "nested auto": nested_auto,
+}
 #: Few, since each is searched once by a worker alone. In the nested ones the best configuration
 #: changes late, and later windows depend on earlier ones that still move.
-SEEDS = {"plain": (0, 1, 2, 3, 5, 6), "calm": (0, 1), "nested": (5, 11, 26)}
+SEEDS = {
+    "plain": (0, 1, 2, 3, 5, 6),
+    "calm": (0, 1),
+    "nested": (5, 11, 26),
+    "auto": (0, 1, 2, 3),
+    "nested auto": (5,),
+}
 
 
 def new_sampler(kind: str, seed: int, grace_period: float) -> LRStepSampler:
-    limit = 4 if kind == "nested" else None
+    limit = 4 if "nested" in kind else None
     return LRStepSampler(max_configurations=limit, seed=seed, grace_period=grace_period)
 
 
@@ -240,7 +266,10 @@ def new_study(kind: str, seed: int, n_before: int = 0) -> optuna.Study:
     """A study whose first trials one worker has done already."""
     storage = SimulatedStorage(SimulatedClock())
     study = optuna.create_study(storage=storage, study_name=fleet.NAME)
-    study.set_user_attr("lrss:baseline", fleet.BASELINE)
+    height = HEIGHT if kind == "auto" else 0.0
+    study.set_user_attr("lrss:baseline", height + fleet.BASELINE)
+    if "auto" in kind:
+        fleet.allow_longer(study)
     if n_before:
         study.add_trials(undisturbed(kind, seed)[:n_before])
     return study

@@ -37,15 +37,25 @@ def failing(trial: optuna.Trial) -> float:
     return value
 
 
+def auto(trial: optuna.Trial) -> float:
+    return fleet.plain(trial, 0.0) + fleet.longer(trial)
+
+
+def nested_auto(trial: optuna.Trial) -> float:
+    return failing(trial) + fleet.longer(trial)
+
+
 @pytest.mark.parametrize("seed", [5, 11, 26, 38])
-@pytest.mark.parametrize("objective", [fleet.plain, fleet.nested, failing])
+@pytest.mark.parametrize("objective", [fleet.plain, fleet.nested, failing, auto, nested_auto])
 def test_what_is_foreseen_comes_true(objective: Callable[..., float], seed: int) -> None:
     options: dict[str, Any] = {"seed": seed}
-    if objective is not fleet.plain:
+    if objective not in (fleet.plain, auto):
         options["max_configurations"] = 4
     sampler = Recording(**options)
     study = optuna.create_study(sampler=sampler)
     study.set_user_attr("lrss:baseline", fleet.BASELINE)
+    if objective in (auto, nested_auto):
+        fleet.allow_longer(study)
     came_true = []
 
     def compare(study: optuna.Study, _: optuna.trial.FrozenTrial) -> None:

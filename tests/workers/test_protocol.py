@@ -21,6 +21,7 @@ from optuna.trial import TrialState
 from optuna_lrss._method.curve import SAME_LR
 from optuna_lrss._study.claims import Claims
 from optuna_lrss._study.curves import Observations
+from optuna_lrss._study.horizons import claimed_horizon
 from optuna_lrss._study.keys import configuration_of
 from optuna_lrss._study.known import Known
 from optuna_lrss._study.moment import Moment
@@ -31,6 +32,7 @@ WRONG_END = "the end is not that of the stored trials"
 
 
 SEARCHES = [(kind, seed) for kind, seeds in sim.SEEDS.items() for seed in seeds]
+LONGER = [(kind, seed) for kind, seed in SEARCHES if "auto" in kind]
 
 
 class Fleet(RuleBasedStateMachine):
@@ -43,7 +45,7 @@ class Fleet(RuleBasedStateMachine):
         self.alone: sim.SimulatedWorker | None = None
 
     @initialize(
-        search=st.sampled_from(SEARCHES),
+        search=st.sampled_from([s for s in SEARCHES if s not in LONGER]),
         left=st.integers(0, 8),
         n=st.integers(1, 4),
         mortal=st.booleans(),
@@ -127,11 +129,27 @@ class Fleet(RuleBasedStateMachine):
 
     def doubled(self) -> list[tuple[object, float]]:
         tried = sorted(
-            (repr(configuration_of(t.params, "lr")), math.log10(t.params["lr"]))
+            (
+                f"{configuration_of(t.params, 'lr')} {claimed_horizon(t)}",
+                math.log10(t.params["lr"]),
+            )
             for t in self.study.get_trials(deepcopy=False)
             if t.state != TrialState.FAIL and "lr" in t.params
         )
         return [a for a, b in itertools.pairwise(tried) if a[0] == b[0] and b[1] - a[1] <= SAME_LR]
+
+
+class LongerFleet(Fleet):
+    """At work on the last short trials, and on longer ones at one horizon or two."""
+
+    @initialize(
+        search=st.sampled_from(LONGER),
+        left=st.integers(0, 11),
+        n=st.integers(1, 4),
+        mortal=st.booleans(),
+    )
+    def begin(self, search: tuple[str, int], left: int, n: int, mortal: bool) -> None:
+        self.set_up(search, left, n, mortal)
 
 
 SETTINGS = settings(
@@ -142,8 +160,9 @@ SETTINGS = settings(
 )
 
 
-def test_any_order_of_events() -> None:
-    run_state_machine_as_test(Fleet, settings=SETTINGS)
+@pytest.mark.parametrize("fleet", [Fleet, LongerFleet])
+def test_any_order_of_events(fleet: type[Fleet]) -> None:
+    run_state_machine_as_test(fleet, settings=SETTINGS)
 
 
 # --- Does it find what was wrong once? --------------------------------------------------------

@@ -8,6 +8,7 @@ import sys
 
 #: Function of each command, which takes the arguments after the command's name.
 COMMANDS = {
+    "advice": "examples.benchmarks.landscapes.score.advice_page:main",
     "check": "examples.benchmarks.landscapes.generate:check",
     "data": "examples.benchmarks.landscapes.score.inventory:main",
     "finetune": "examples.benchmarks.landscapes.finetune.__main__:main",

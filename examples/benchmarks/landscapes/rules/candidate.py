@@ -1,4 +1,7 @@
-"""Candidates, not part of the package: the lowest point, measured longer where little is learnt.
+"""Forms that the package does not have: its pick before, and candidates that lost to it.
+
+First the smoothed midpoint, `recommended` of version 0.1. Then the lowest point, measured longer
+where little is learnt.
 
 1. Curve of 20 steps. While the relative drop of the loss is under a tenth: four times as many
    steps, for the seven learning rates around the lowest, up to a third of the training.
@@ -9,8 +12,8 @@
 The form and its constants were chosen on a pilot of 116 cells, some of whose tasks are among
 these, out of about 60 forms tried there; the second rule fits its constants on the other tasks.
 
-The third is its plainest relative: the lowest point of step 2 on a curve of 80 steps, wherever it
-is, with nothing taken off.
+The last is its plainest relative: the lowest point of step 2 on a whole curve of 80 steps,
+wherever it is, with nothing taken off.
 """
 
 from __future__ import annotations
@@ -23,13 +26,19 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from examples.benchmarks.landscapes.record import Array
+from examples.benchmarks.landscapes.rules.auto import observed
+from examples.benchmarks.landscapes.rules.auto import points_of
+from examples.benchmarks.landscapes.rules.package import recommended
 from examples.benchmarks.landscapes.score.cell import SEARCH_TRIALS
 from examples.benchmarks.landscapes.score.cell import Cell
 from examples.benchmarks.landscapes.score.cell import Curve
 from examples.benchmarks.landscapes.score.replay import Solved
 from examples.benchmarks.landscapes.score.weighing import Tasks
+from optuna_lrss._method.knee import curvature
+from optuna_lrss._method.levels import before_half
 from optuna_lrss._method.recommend import SMOOTHING
 from optuna_lrss._method.recommend import momentum_lag
+from optuna_lrss._method.recommend import smoothed
 
 
 ENOUGH = 0.1
@@ -143,12 +152,66 @@ def fitted(cell: Cell, constants: Constants) -> float | None:
     return _pick(cell, constants)
 
 
+@cache
+def _smoothed_midpoint(curve: Curve) -> float | None:
+    """Log-midpoint of the window of the capped, smoothed curve, without the lag."""
+    points = points_of(curve)
+    if points is None:
+        return None
+    x, smooth = smoothed(observed(curve), points.baseline, points.lowest)
+    at_max = int(np.argmin(smooth))
+    yn = (smooth - smooth[at_max]) / max(1.0 - smooth[at_max], 1e-12)
+    at_half = before_half(yn, at_max) or 0
+    from_x = float(np.log10(points.min_lr)) - 2.0 * SMOOTHING
+    first = min(int(np.searchsorted(x, from_x)), at_half)
+    slope = np.gradient(yn, x)
+    bend = curvature(slope, np.gradient(slope, x))
+    at_knee = first + int(np.argmin(bend[first : at_half + 1]))
+    return float(10.0 ** (0.5 * (x[at_knee] + x[at_max])))
+
+
+def smoothed_midpoint(cell: Cell) -> float | None:
+    """Version 0.1: the smoothed midpoint with the momentum lag, the same for every schedule."""
+    return smoothed_midpoint_of(cell.curve(STEPS), cell.beta)
+
+
+def smoothed_midpoint_of(curve: Curve, beta: float) -> float | None:
+    """The same, of a curve."""
+    found = _smoothed_midpoint(curve)
+    return None if found is None else found * momentum_lag(beta, STEPS)
+
+
+def confirmed(cell: Cell) -> float | None:
+    """`recommended` and `peak`, stepped down while a trial of 160 steps ends in damage there.
+
+    Damage is a loss that gives back half of what the same trials gain at best. At most 160 steps
+    and half of the training; a quarter decade at a time, four times at most.
+    """
+    pick = recommended(cell)
+    steps = max(n for n in cell.horizons if n <= min(160, cell.steps / 2))
+    if pick is None or steps <= STEPS:
+        return pick
+    curve = cell.curve(steps, trials=1)
+    x, lowest = np.log10(curve.lr), float(curve.loss.min())
+    with np.errstate(over="ignore"):
+        loss = np.minimum(curve.loss, 2.0 * abs(curve.baseline) + curve.baseline)
+    half = 0.5 * (curve.baseline + lowest)
+    for _ in range(4):
+        if np.interp(np.log10(pick), x, loss) <= half:
+            break
+        pick *= 10.0**-0.25
+        cell.cost += steps
+    return pick
+
+
 def after_80_steps(cell: Cell) -> float | None:
     found = _lowest(cell.curve(80), _EVERYWHERE)
     return None if found is None else float(10.0 ** found[0])
 
 
 RULES = {
+    "smoothed midpoint (version 0.1)": smoothed_midpoint,
+    "candidate: recommended, confirmed by a longer trial": confirmed,
     "candidate: lowest point after 80 steps": after_80_steps,
     "candidate: lowest point, pilot's constants": pilot,
     "candidate: lowest point, constants fitted on the other tasks": fitted,
