@@ -172,6 +172,7 @@ def _benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, 
         "overhead",
         "minilm",
         "lora",
+        "schedules",
     ],
 )
 def test_result_pages_hold_nothing_but_their_figures(
