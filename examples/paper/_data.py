@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from examples.benchmarks.landscapes.finetune import lite
 from examples.paper._config import Config
 
 
@@ -117,7 +119,7 @@ def load(config: Config, folder: Path, tokenizer: Any = None) -> Splits:
     Returns:
         The splits: short trials validate on the second, full trainings are scored on the third.
     """
-    if config.family == "resnet":
+    if config.dataset == "hymenoptera":
         return _images(config, folder)
     if config.family == "bart":
         return _pairs(config, folder, tokenizer)
@@ -222,29 +224,38 @@ class Words:
 def _images(config: Config, folder: Path) -> Splits:
     """Hymenoptera: ants and bees. The official second part is the test set.
 
-    Validation rows are taken out of the training part; what remains is doubled by mirroring.
+    Validation rows are taken out of the training part, unless all of that is trained on: then
+    they come from the test set. What is trained on is doubled by mirroring.
     """
     with np.load(folder / "hymenoptera_96.npz") as file:
         names = ("x_train", "y_train", "x_val", "y_val")
         x, y, x_test, y_test = (torch.from_numpy(file[name]) for name in names)
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
-    x, y = _pixels(x, config.length)[order], y[order]
-    n = config.validation_rows
+    x, y = _pixels(x, config)[order], y[order]
+    n = 0 if config.all_images else config.validation_rows
     train_x, train_y = x[n:][: config.train_rows], y[n:][: config.train_rows]
     mirrored = torch.cat([train_x, train_x.flip(3)])
     keep = torch.randperm(len(x_test), generator=torch.Generator().manual_seed(0))
-    keep = keep[: config.test_rows]
+    test = {"pixel_values": _pixels(x_test, config)[keep], "labels": y_test[keep]}
+    validation = {"pixel_values": x[:n], "labels": y[:n]}
+    if config.all_images:
+        validation = {name: rows[: config.validation_rows] for name, rows in test.items()}
     return Splits(
         train={"pixel_values": mirrored, "labels": torch.cat([train_y, train_y])},
-        validation={"pixel_values": x[:n], "labels": y[:n]},
-        test={"pixel_values": _pixels(x_test, config.length)[keep], "labels": y_test[keep]},
+        validation=validation,
+        test={name: rows[: config.test_rows] for name, rows in test.items()},
         vocabulary=0,
     )
 
 
-def _pixels(images: Tensor, side: int) -> Tensor:
+def _pixels(images: Tensor, config: Config) -> Tensor:
     """From uint8, rows x height x width x channel, to float, rows x channel x side x side."""
-    pixels = images.permute(0, 3, 1, 2).float() / 255.0
+    pixels = images.permute(0, 3, 1, 2).float()
+    side = config.length
+    if config.family == "lite0":  # scaled as its weights were trained
+        scaled = lite.scaled(pixels)
+        return F.interpolate(scaled, size=(side, side), mode="bilinear", antialias=True)
+    pixels = pixels / 255.0
     if pixels.shape[-1] != side:
-        pixels = torch.nn.functional.interpolate(pixels, size=(side, side), mode="area")
+        pixels = F.interpolate(pixels, size=(side, side), mode="area")
     return (pixels - 0.45) / 0.25

@@ -19,19 +19,24 @@ from optuna_lrss._method.fit import STEP
 from optuna_lrss._method.knee import flank_curvature
 
 
-#: The paper's colours of its methods 1, 2, 3 (section 5); ``recommended`` is ours.
+#: The paper's colours of its methods 1, 2, 3 (section 5); ``recommended`` and
+#: ``peak`` are ours.
 COLORS = {
     "midpoint": "tab:orange",
     "half_loss": "tab:blue",
     "steepest": "tab:green",
     "recommended": "tab:red",
+    "peak": "tab:purple",
 }
 LABELS = {
     "midpoint": "method 1",
     "half_loss": "method 2",
     "steepest": "method 3",
     "recommended": "recommended",
+    "peak": "peak, decaying",
 }
+#: The package's own picks are drawn in lines of their own.
+_LINES = {"recommended": ":", "peak": "--"}
 _DPI = 110
 
 Panel = Callable[[Axes, LRAnalysis], None]
@@ -228,23 +233,39 @@ def _final_accuracies(paper: list[Results]) -> Figure:
 def _accuracy(ax: Axes, results: Results) -> None:
     """The grid's curve; picks as bars; the window's ends as orange dots, as in the paper."""
     entries = sorted(
-        [*results["grid"], *results["picks"].values(), *results["rivals"].values()],
+        [*results["grid"], *_constant(results), *results["rivals"].values()],
         key=lambda entry: entry["lr"],
     )
     for entry in entries:
         n = len(entry["accuracies"])
         ax.plot([entry["lr"]] * n, entry["accuracies"], ".", color="0.65", ms=4, zorder=2)
     lrs = [entry["lr"] for entry in results["grid"]]
-    ax.plot(lrs, [e["accuracies"][0] for e in results["grid"]], "o-", color="0.3", ms=4, lw=1.2)
+    heights = curve_of(results)
+    ax.plot(lrs, heights, "o-", color="0.3", ms=4, lw=1.2)
     for name, entry in results["picks"].items():
-        style = ":" if name == "recommended" else "-"
+        style = _LINES.get(name, "-")
         ax.axvline(entry["lr"], color=COLORS[name], ls=style, lw=2, label=LABELS[name], zorder=1)
+        if name == "peak":  # another schedule than the curve's
+            ax.plot(entry["lr"], entry["mean"], "D", color=COLORS[name], mec="k", ms=6, zorder=3)
     window = [results["analysis"]["min_lr"], results["analysis"]["max_lr"]]
-    heights = np.interp(
-        np.log10(window), np.log10(lrs), [e["accuracies"][0] for e in results["grid"]]
-    )
-    ax.plot(window, heights, "o", color="tab:orange", mec="k", ms=8, label="window", zorder=3)
+    ends = np.interp(np.log10(window), np.log10(lrs), heights)
+    ax.plot(window, ends, "o", color="tab:orange", mec="k", ms=8, label="window", zorder=3)
     ax.set(xscale="log", xlabel="learning rate", ylabel="final test accuracy, %")
+
+
+def _constant(results: Results) -> list[Results]:
+    """Picks whose accuracies were measured at a constant rate."""
+    return [
+        found
+        for name, found in results["picks"].items()
+        if name != "peak" and "read_off" not in found
+    ]
+
+
+def curve_of(results: Results) -> list[float]:
+    """The grid's accuracies: of its first seed, or the mean where every seed trained it all."""
+    n = results["grid_seeds"]
+    return [float(np.mean(found["accuracies"][:n])) for found in results["grid"]]
 
 
 def _legend_below(figure: Figure, ax: Axes) -> None:
@@ -264,7 +285,7 @@ def _finetune(results: Results) -> Figure:
     _window(search, analysis)
     _fitted(search, analysis)
     _points(search, analysis)
-    for name in COLORS:
+    for name in results["picks"]:
         _pick(search, analysis, name)
     search.set(title=f"{results['title']}: short trials, each from the same start")
     search.legend(frameon=False, fontsize=8, loc="lower left")

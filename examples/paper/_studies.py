@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +42,9 @@ from optuna_lrss.torch import StepObjective
 
 SEARCH = "search"
 GRID = "grid"
-#: The picks that are trained to the end: the paper's methods 1 to 3, and the package's own.
+DECAYING = "decaying"
+#: The picks that are trained to the end at a constant learning rate: the paper's methods 1 to 3,
+#: and the package's own. Its ``peak`` is trained along warmup-stable-decay.
 PICKS = ("midpoint", "half_loss", "steepest", "recommended")
 #: Two learning rates nearer than this, in decades, are the same one.
 _SAME = 1e-9
@@ -113,7 +117,7 @@ def search(experiment: Experiment) -> LRAnalysis:
         study.tell(trial.number, state=TrialState.FAIL)
     if not sampler.is_resolved(study):
         study.optimize(short_trials(experiment))
-    return analyze(study)
+    return analyze(study, total_steps=experiment.config.full_steps)
 
 
 def short_trials(experiment: Experiment) -> StepObjective:
@@ -142,35 +146,65 @@ def grid(experiment: Experiment, picks: Sequence[float], rivals: Sequence[float]
     """Trains to the end along the grid, and at further learning rates.
 
     When the grid is done, its best learning rate gets the other seeds too: the highest of many
-    single runs is too good by luck.
+    single runs is too good by luck. Where every seed trains the whole grid, the picks are read off
+    it and not trained.
 
     Args:
         experiment: The experiment.
         picks: Learning rates to train with every seed.
         rivals: Learning rates to train with the first seed.
     """
+    config = experiment.config
+    first, *others = config.seeds
+    if config.grid_seeds == len(config.seeds):
+        planned = [(lr, seed) for seed in config.seeds for lr in config.grid_lrs]
+        return train(experiment, GRID, planned)
+    planned = [(lr, first) for lr in (*config.grid_lrs, *picks, *rivals)]
+    planned += [(lr, seed) for seed in others for lr in picks]
+    study = train(experiment, GRID, planned)
+    best = best_of_grid(study, config)
+    return train(experiment, GRID, [(best, seed) for seed in others])
+
+
+def decaying(experiment: Experiment, analysis: LRAnalysis) -> Study:
+    """Trains with every seed along warmup-stable-decay, up to ``peak``."""
+    config = experiment.config
+    anything = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    share = analysis.wsd(anything, config.full_steps).lr_lambdas[0]
+    return train(experiment, DECAYING, [(analysis.peak, seed) for seed in config.seeds], share)
+
+
+def train(
+    experiment: Experiment,
+    name: str,
+    planned: Sequence[tuple[float, int]],
+    share: Callable[[int], float] | None = None,
+) -> Study:
+    """Full trainings, those that are not done yet.
+
+    Args:
+        experiment: The experiment.
+        name: The study that keeps them.
+        planned: Learning rates and seeds.
+        share: Share of the learning rate at each step; ``None`` for a constant rate.
+    """
     study = optuna.create_study(
         storage=storage_of(experiment.database),
-        study_name=GRID,
+        study_name=name,
         direction="maximize",
         sampler=optuna.samplers.RandomSampler(seed=0),  # asked for nothing: all is enqueued
         load_if_exists=True,
     )
-    config = experiment.config
     training = FullTraining(
-        config,
+        experiment.config,
         experiment.splits,
         experiment.build,
         checkpoint=experiment.database.with_suffix(".checkpoint"),
         device=experiment.device,
+        share=share,
     )
-    first, *others = config.seeds
-    planned = [(lr, first) for lr in (*config.grid_lrs, *picks, *rivals)]
-    for lr, seed in planned + [(lr, seed) for seed in others for lr in picks]:
-        _train_once(study, training, config, lr, seed)
-    best = best_of_grid(study, config)
-    for seed in others:
-        _train_once(study, training, config, best, seed)
+    for lr, seed in planned:
+        _train_once(study, training, experiment.config, lr, seed)
     return study
 
 
@@ -232,5 +266,6 @@ def accuracies(study: Study, lr: float) -> list[float]:
 
 
 def best_of_grid(study: Study, config: Config) -> float:
-    """The grid's learning rate with the highest final accuracy on the first seed."""
-    return max(config.grid_lrs, key=lambda lr: accuracies(study, lr)[0])
+    """The grid's learning rate with the highest mean accuracy over the seeds that it took."""
+    n = config.grid_seeds
+    return max(config.grid_lrs, key=lambda lr: statistics.fmean(accuracies(study, lr)[:n]))

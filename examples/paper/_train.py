@@ -1,4 +1,4 @@
-"""One full training: constant learning rate, tested on the way, resumable where it was killed."""
+"""One full training: tested on the way, resumable where it was killed."""
 
 from __future__ import annotations
 
@@ -61,6 +61,8 @@ class FullTraining:
         build: Makes the model.
         checkpoint: File for the state of the training in progress, removed at its end.
         device: Where to train.
+        share: Share of the learning rate at each step, counted from 0: a schedule whose peak is 1;
+            ``None`` for a constant rate.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class FullTraining:
         *,
         checkpoint: Path,
         device: torch.device,
+        share: Callable[[int], float] | None = None,
     ) -> None:
         self._config = config
         self._train = splits.train
@@ -78,12 +81,13 @@ class FullTraining:
         self._build = build
         self._checkpoint = checkpoint
         self._device = device
+        self._share = share
 
     def run(self, lr: float, seed: int, report: Report) -> Outcome:
         """Trains with one learning rate and seed, going on from a checkpoint of the same two.
 
         Args:
-            lr: Learning rate, constant.
+            lr: Learning rate, constant or the schedule's peak.
             seed: Seed of initial weights (of the head, where the rest is pretrained), batch order
                 and dropout.
             report: Told each test's step and accuracy. Tests that were reported before an
@@ -103,7 +107,9 @@ class FullTraining:
         since = time.perf_counter()
         accuracy, loss, diverged = math.nan, math.inf, False
         for target in (s for s in config.evaluation_steps if s > step):
-            step, limit, diverged = self._steps(model, optimizer, batches, step, target, limit)
+            step, limit, diverged = self._steps(
+                model, optimizer, batches, (step, target), limit, lr
+            )
             accuracy, loss = score(model, self._test)
             seconds += time.perf_counter() - since
             since = time.perf_counter()
@@ -121,12 +127,16 @@ class FullTraining:
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         batches: Any,
-        step: int,
-        target: int,
+        span: tuple[int, int],
         limit: float,
+        lr: float,
     ) -> tuple[int, float, bool]:
-        """Trains up to a step; the first loss sets the limit that says it ran away."""
+        """Trains from a step to another; the first loss sets the limit that says it ran away."""
+        step, target = span
         while step < target:
+            if self._share is not None:
+                for group in optimizer.param_groups:
+                    group["lr"] = lr * self._share(step)
             batch: Rows = next(batches)
             optimizer.zero_grad(set_to_none=True)
             loss = batch_loss(model, batch)

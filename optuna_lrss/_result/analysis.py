@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
 from optuna_lrss._method.curve import LRCurve
+from optuna_lrss._method.points import NoWindowError
+from optuna_lrss._method.points import PointsOfInterest
 from optuna_lrss._method.points import TooFewPointsError
 from optuna_lrss._method.points import points_of_interest
 from optuna_lrss._method.recommend import TOTAL_STEPS as _DEFAULT_TOTAL_STEPS
@@ -37,6 +41,7 @@ from optuna_lrss._study.curves import ranked
 from optuna_lrss._study.history import StudyHistory
 from optuna_lrss._study.horizons import Horizons
 from optuna_lrss._study.keys import GUESS
+from optuna_lrss._study.keys import HELD_OUT
 from optuna_lrss._study.keys import MOMENTUM
 from optuna_lrss._study.keys import STEPS
 from optuna_lrss._study.keys import TOTAL_STEPS
@@ -142,75 +147,128 @@ def analysis_of(
     """
     param_name = history.param_name
     distribution = observations.items[-1].distributions[param_name]
+    search_range = (distribution.low, distribution.high)
     stored = study.user_attrs
     given = None if baseline is None else float(baseline)
     known = baseline_for(observations.baseline, baseline_of(study), given)
+    facts = _given(stored, observations, step, steps, momentum, total_steps)
+    search, resolved = search_of(study, history, observations, known, tolerance)
+    horizons = {}
+    if step is None:
+        all_trials = {facts.steps: observations, **history.longer_of(observations.configuration)}
+        horizons = picks_at_each_step(observations, known, facts.lag, normalize, facts.total_steps)
+    else:
+        all_trials = {facts.steps: at_step(observations, step)}
+    n, points = _first_window(
+        all_trials,
+        lambda curve: points_of_interest(
+            curve, known, normalize=normalize, search_range=search_range
+        ),
+        known,
+    )
+    trials = all_trials[n]
+    curves = {m: o.curve(known) for m, o in all_trials.items() if m >= n}
+    picks = picks_of(curves[n], points, n, facts.lag, facts.total_steps)
+    advice = advice_of(curves, {n: points.lowest}, points.baseline, facts.lag, facts.total_steps)
+    picks |= {"recommended": advice.recommended, "peak": advice.peak}
+    result = LRAnalysis(
+        curve=curves[n],
+        baseline=points.baseline,
+        **picks,
+        brackets={name: _bracket(curves[n], picks[name], name) for name in POINTS},
+        resolved=resolved,
+        diagnostics=(),
+        n_trials=sum(len(o.items) for o in all_trials.values()),
+        n_steps=_total_steps(all_trials, facts.steps if facts.steps_known else None),
+        steps=n,
+        momentum=facts.momentum,
+        noise=points.noise,
+        lowest=points.lowest,
+        param_name=param_name,
+        search_range=search_range,
+        configuration=observations.params(param_name),
+        trials=tuple((o.number, o.lr, o.loss) for o in trials.items),
+        roles={o.number: o.role for o in trials.items if o.role is not None},
+        horizons=horizons,
+        drift=drift_of(horizons),
+        normalize=normalize,
+        lag=facts.lag(n),
+        steps_known=facts.steps_known,
+        groups=groups_of(stored),
+        longer={m: curve for m, curve in curves.items() if m > n},
+        total_steps=facts.total_steps,
+        total_steps_known=facts.total_steps_known,
+        horizon=advice.horizon,
+        gained=advice.gained,
+        held_out=int(number_in(stored, HELD_OUT) or 0),
+    )
+    doubts = diagnose(
+        Facts(
+            result=result,
+            trials=trials.items,
+            baseline_known=known is not None,
+            steps_known=facts.steps_known,
+            tolerance=search.tolerance,
+            guess=number_in(stored, GUESS),
+            short_steps=facts.steps,
+        )
+    )
+    return replace(result, diagnostics=doubts)
+
+
+class _Given(NamedTuple):
+    """What the caller or the study says of trials and training."""
+
+    steps: int
+    steps_known: bool
+    momentum: float
+    lag: Callable[[int], float]
+    total_steps: int
+    total_steps_known: bool
+
+
+def _given(
+    stored: Mapping[str, Any],
+    observations: Observations,
+    step: int | None,
+    steps: int | None,
+    momentum: float | None,
+    total_steps: int | None,
+) -> _Given:
     horizon = steps if steps is not None else number_in(stored, STEPS)
     own = next((o.momentum for o in observations.items if o.momentum is not None), 0.0)
     beta = next(float(b) for b in (momentum, number_in(stored, MOMENTUM), own) if b is not None)
     lag = lag_of(observations, stored, horizon, beta, given=momentum is not None)
     told = total_steps if total_steps is not None else count_in(stored, TOTAL_STEPS)
-    total = _DEFAULT_TOTAL_STEPS if told is None else int(told)
-    horizons = {}
-    if step is None:
-        horizons = picks_at_each_step(observations, known, lag, normalize, total)
-    else:
-        observations = at_step(observations, step)
-        horizon = step
-    curve = observations.curve(known)
-    points = points_of_interest(
-        curve,
-        known,
-        normalize=normalize,
-        search_range=(distribution.low, distribution.high),
-    )
-    horizon = None if horizon is None else int(horizon)
-    n = horizon if horizon is not None else _DEFAULT_STEPS
-    search, resolved = _search(study, history, observations, known, tolerance)
-    trials_of = history.longer_of(observations.configuration) if step is None else {}
-    longer = {n: o.curve(known) for n, o in trials_of.items()}
-    picks = picks_of(curve, points, n, lag, total)
-    advice = advice_of({n: curve, **longer}, {n: points.lowest}, points.baseline, lag, total)
-    picks |= {"recommended": advice.recommended, "peak": advice.peak}
-    result = LRAnalysis(
-        curve=curve,
-        baseline=points.baseline,
-        **picks,
-        brackets={name: _bracket(curve, picks[name], name) for name in POINTS},
-        resolved=resolved,
-        diagnostics=(),
-        n_trials=sum(len(o.items) for o in (observations, *trials_of.values())),
-        n_steps=_total_steps(observations, horizon, trials_of),
-        steps=n,
+    horizon = horizon if step is None else step
+    return _Given(
+        steps=_DEFAULT_STEPS if horizon is None else int(horizon),
+        steps_known=horizon is not None,
         momentum=beta,
-        noise=points.noise,
-        lowest=points.lowest,
-        param_name=param_name,
-        search_range=(distribution.low, distribution.high),
-        configuration=observations.params(param_name),
-        trials=tuple((o.number, o.lr, o.loss) for o in observations.items),
-        roles={o.number: o.role for o in observations.items if o.role is not None},
-        horizons=horizons,
-        drift=drift_of(horizons),
-        normalize=normalize,
-        lag=lag(n),
-        steps_known=horizon is not None,
-        groups=groups_of(stored),
-        longer=longer,
-        total_steps=total,
+        lag=lag,
+        total_steps=_DEFAULT_TOTAL_STEPS if told is None else int(told),
         total_steps_known=told is not None,
-        horizon=advice.horizon,
-        gained=advice.gained,
     )
-    facts = Facts(
-        result=result,
-        trials=observations.items,
-        baseline_known=known is not None,
-        steps_known=horizon is not None,
-        tolerance=search.tolerance,
-        guess=number_in(stored, GUESS),
-    )
-    return replace(result, diagnostics=diagnose(facts))
+
+
+def _first_window(
+    trials: Mapping[int, Observations],
+    read: Callable[[LRCurve], PointsOfInterest],
+    baseline: float | None,
+) -> tuple[int, PointsOfInterest]:
+    """The first horizon that has a window, and what is read off it.
+
+    Raises:
+        NoWindowError: If none has; what is wrong with the shortest trials.
+    """
+    wrong: NoWindowError | None = None
+    for steps in sorted(trials):
+        try:
+            return steps, read(trials[steps].curve(baseline))
+        except NoWindowError as error:
+            wrong = error if wrong is None else wrong
+    assert wrong is not None
+    raise wrong
 
 
 def _history(study: Study, param_name: str) -> StudyHistory:
@@ -247,7 +305,7 @@ def _select(history: StudyHistory, configuration: Mapping[str, Any] | None) -> O
     return curves[key]
 
 
-def _search(
+def search_of(
     study: Study,
     history: StudyHistory,
     observations: Observations,
@@ -315,13 +373,17 @@ def _bracket(curve: LRCurve, lr: float, name: str) -> tuple[float, float]:
     return float(curve.lr[low]), float(curve.lr[high])
 
 
-def _total_steps(
-    observations: Observations, steps: int | None, longer: Mapping[int, Observations]
-) -> int | None:
-    """Optimizer steps of all trials; those that do not say took the whole horizon."""
-    horizons = ((steps, observations), *longer.items())
+def _total_steps(trials: Mapping[int, Observations], steps: int | None) -> int | None:
+    """Optimizer steps of all trials; those that do not say took the whole horizon.
+
+    Args:
+        trials: The trials of each horizon, the shortest first.
+        steps: The shortest horizon, if known.
+    """
     counts = [
-        o.steps if o.steps is not None else n for n, trials in horizons for o in trials.items
+        o.steps if o.steps is not None else (steps if n == min(trials) else n)
+        for n, of in trials.items()
+        for o in of.items
     ]
     known = [int(c) for c in counts if c is not None]
     return sum(known) if len(known) == len(counts) else None

@@ -24,6 +24,7 @@ def to_plain(data: AnalysisData) -> dict[str, Any]:
     plain = {f.name: getattr(data, f.name) for f in fields(data)}
     plain["curve"] = _plain_curve(data.curve)
     plain["longer"] = {horizon: _plain_curve(curve) for horizon, curve in data.longer.items()}
+    plain["intervals"] = {name: list(ends) for name, ends in data.intervals.items()}
     plain["diagnostics"] = [dict(vars(d)) for d in data.diagnostics]
     return plain
 
@@ -45,7 +46,10 @@ def from_plain(plain: Mapping[str, Any]) -> dict[str, Any]:
             f"the analysis lacks {', '.join(missing)}: it is none, or of another version of "
             "optuna_lrss. Make it again from the study, analyze(study)."
         )
-    values = {k: _numbers(v) if k in _NUMERIC else v for k, v in plain.items()}
+    stored = {
+        f.name: plain[f.name] for f in fields(AnalysisData)
+    }  # the intervals follow from them
+    values = {k: _numbers(v) if k in _NUMERIC else v for k, v in stored.items()}
     values["curve"] = _curve(values["curve"])
     values["longer"] = {int(k): _curve(v) for k, v in values["longer"].items()}
     values["brackets"] = {k: (v[0], v[1]) for k, v in values["brackets"].items()}

@@ -90,6 +90,8 @@ class AnalysisData:
         gained: Share of the untrained loss that these trials gained.
         groups: Learning rate of each of the optimizer's param groups relative to the first one's,
             which is the one searched; empty where they are equal or the study does not say.
+        held_out: Batches of the training loader that validated, for want of validation data; 0
+            where there is some or the study does not say.
     """
 
     curve: LRCurve
@@ -126,6 +128,7 @@ class AnalysisData:
     total_steps_known: bool = False
     horizon: int = 20
     gained: float = 1.0
+    held_out: int = 0
 
     @property
     def picks(self) -> dict[str, float]:

@@ -45,6 +45,7 @@ class Facts:
         steps_known: Whether the horizon is.
         tolerance: How well every point was to be known, in decades.
         guess: Loss of the best output that does not look at its input, where it is known.
+        short_steps: Steps of the short trials, where they differ from those of the window.
     """
 
     result: AnalysisData
@@ -53,11 +54,13 @@ class Facts:
     steps_known: bool
     tolerance: float
     guess: object = None
+    short_steps: int | None = None
 
 
 def diagnose(facts: Facts) -> tuple[Diagnostic, ...]:
     """All diagnostics of an analysis, the weightiest first."""
     checks = (
+        _plateau,
         _picks,
         _edges,
         _lone_divergence,
@@ -91,7 +94,7 @@ def _edges(facts: Facts) -> Iterator[Diagnostic]:
             f"The lowest loss is at the bottom of the known range, {curve.lr[0]:.2g}",
             f"lower the lower bound below {min(result.search_range[0], curve.lr[0]):.2g}",
         )
-    elif _normalised(result)[finite[0]] < 0.5:
+    elif _normalised(result)[finite[0]] < 0.5 and not _on_plateau(facts):
         yield Diagnostic(
             "no-plateau",
             f"Even the lowest known learning rate, {curve.lr[0]:.2g}, gains more than half of "
@@ -192,6 +195,22 @@ def _validation(facts: Facts) -> Iterator[Diagnostic]:
             f"The validation loss is uncertain by {100 * lowest.stderr / drop:.0f} % of the loss "
             "drop, because its set is small for the differences seen",
             "validate on more batches (validation_batches=...)",
+        )
+
+
+def _on_plateau(facts: Facts) -> bool:
+    """Whether the window is that of longer trials, since the short ones learn nothing."""
+    return facts.short_steps is not None and facts.short_steps < facts.result.steps
+
+
+def _plateau(facts: Facts) -> Iterator[Diagnostic]:
+    result = facts.result
+    if _on_plateau(facts):
+        yield Diagnostic(
+            "plateau",
+            f"No learning rate learns anything within {facts.short_steps} steps, so the window "
+            f"is that of {len(result.curve)} trials of {result.steps}",
+            f"search with steps={result.steps}: the whole curve at that horizon",
         )
 
 

@@ -8,6 +8,7 @@ lower layer call a higher one.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +18,14 @@ from typing import Any
 
 from optuna.distributions import FloatDistribution
 
+from optuna_lrss._method.recommend import peak_lr
 from optuna_lrss._method.sureness import RISKS
 from optuna_lrss._result import as_json
+from optuna_lrss._result import schedule_check
 from optuna_lrss._result import second_study
 from optuna_lrss._result.data import PICKS
 from optuna_lrss._result.data import AnalysisData
+from optuna_lrss._result.data import Diagnostic
 from optuna_lrss._result.horizons import drift_of
 from optuna_lrss._result.horizons import for_length
 from optuna_lrss._result.inputs import is_count
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import CyclicLR
     from torch.optim.lr_scheduler import LambdaLR
+    from torch.optim.lr_scheduler import LRScheduler
     from torch.optim.lr_scheduler import OneCycleLR
 
 
@@ -50,23 +55,53 @@ class LRAnalysis(AnalysisData):
 
         return to_html(self)
 
-    def apply(self, optimizer: Optimizer, pick: str = "recommended") -> None:
-        """Sets an optimizer's learning rate; every param group keeps its ratio to the first.
+    def plot(self, backend: str = "plotly") -> Any:
+        """The curve with its window and picks, as ``optuna_lrss.visualization`` draws it.
 
         Args:
-            optimizer: The optimizer of the training. A learning rate held in a tensor is
-                overwritten in place.
+            backend: ``"plotly"`` or ``"matplotlib"``.
+
+        Returns:
+            The plotly figure, or the matplotlib axes. In a notebook it shows as a cell's last
+            expression; elsewhere call its ``show()``, or ``ax.figure.savefig(...)``.
+
+        Raises:
+            ValueError: If the backend is neither of them.
+            ImportError: If the backend is not installed.
+        """
+        from optuna_lrss.visualization import _backends  # loads a plotting library when it draws
+
+        return _backends.plot_lr_curve(self, backend)
+
+    def apply(self, target: Any, pick: str | None = None) -> None:
+        """Sets the learning rate of a training; every param group keeps its ratio to the first.
+
+        Args:
+            target: The optimizer of the training, the list of optimizers that was searched, a
+                Hugging Face ``Trainer`` or a ``LightningModule`` (its ``lr`` or
+                ``learning_rate``). A learning rate held in a tensor is overwritten in place.
             pick: Which learning rate, of ``recommended``, ``peak``, ``midpoint``,
-                ``half_loss``, ``steepest``, ``min_lr`` and ``max_lr``.
+                ``half_loss``, ``steepest``, ``min_lr`` and ``max_lr``; ``None`` for
+                ``recommended``, or what a ``Trainer``'s schedule wants.
 
         Raises:
             ValueError: If the pick is unknown, or a group has no learning rate or the first
                 group's is 0, so that there are no ratios.
         """
-        from optuna_lrss.torch import _optimizers
+        (lr,) = second_study.learning_rates(self, (pick or "recommended",), "pick")
+        kinds = {cls.__name__ for cls in type(target).__mro__}  # no framework is imported for this
+        if "Trainer" in kinds:
+            from optuna_lrss.integrations import transformers
 
-        (lr,) = second_study.learning_rates(self, (pick,), "pick")
-        _optimizers.apply_learning_rate(optimizer, lr)
+            transformers.apply(target, transformers.rate_for(target, self) if pick is None else lr)
+        elif "LightningModule" in kinds:
+            from optuna_lrss.integrations import lightning
+
+            lightning.apply(target, lr)
+        else:
+            from optuna_lrss.torch import apply_learning_rate
+
+            apply_learning_rate(target, lr)
 
     def with_total_steps(self, total_steps: int) -> LRAnalysis:
         """The same analysis with ``recommended`` and ``peak`` for a training of another length.
@@ -207,9 +242,86 @@ class LRAnalysis(AnalysisData):
             final=final,
         )
 
-    def _rise(self, peak: float | None, total_steps: int) -> dict[str, float]:
+    def wsd(
+        self,
+        optimizer: Optimizer,
+        total_steps: int,
+        *,
+        peak: float | None = None,
+        warmup_steps: int | None = None,
+        decay_share: float | None = None,
+        final: float = 0.0,
+    ) -> LambdaLR:
+        """Warm-up, stable, decay: from ``min_lr`` to ``peak``, held, and down to ``final``.
+
+        Args:
+            optimizer: The optimizer of the training; its groups keep their learning-rate ratios.
+            total_steps: Optimizer steps of the whole training.
+            peak: Highest learning rate; default half-way between ``recommended`` and ``peak``
+                for so many steps (the method page, section 7).
+            warmup_steps: Optimizer steps of the warm-up; ``None`` for the default share.
+            decay_share: Share of the steps over which the learning rate falls in a line; ``None``
+                for the last fifth.
+            final: Learning rate at the end.
+
+        Returns:
+            The scheduler.
+
+        Raises:
+            ValueError: If ``total_steps`` is no positive whole number, or warm-up and decay
+                overlap.
+        """
+        from optuna_lrss.torch import _schedulers
+
+        share = _schedulers.DECAY_SHARE if decay_share is None else decay_share
+        return _schedulers.wsd(
+            optimizer,
+            total_steps,
+            **self._rise(peak, total_steps, held=True),
+            warmup_steps=warmup_steps,
+            decay_share=share,
+            final=final,
+        )
+
+    def check(
+        self,
+        scheduler: LRScheduler | Callable[[int], float],
+        total_steps: int,
+        *,
+        every: int = 1,
+    ) -> tuple[Diagnostic, ...]:
+        """What is doubtful about a schedule, by what the search has found.
+
+        The learning rates are those that the scheduler would give the first param group; neither
+        it nor its optimizer is changed, for they are copied. One that needs metrics
+        (``ReduceLROnPlateau``) is judged by where it starts.
+
+        Args:
+            scheduler: A torch scheduler attached to its optimizer, stepped or not; or a function
+                from an optimizer step, counted from 0, to a learning rate.
+            total_steps: Optimizer steps of the whole training.
+            every: Optimizer steps between two steps of the scheduler: ``len(train_loader)`` where
+                it is stepped once per epoch.
+
+        Returns:
+            The doubts, the weightiest first, each with its entry on the troubleshooting page;
+            empty where the schedule suits the window and the training's length.
+
+        Raises:
+            ValueError: If the steps are no positive whole numbers, or ``scheduler`` is neither, or
+                gives learning rates that are negative or not finite, or none above 0.
+        """
+        from optuna_lrss.torch import _planned_rates
+
+        plan = _planned_rates.planned_rates(scheduler, total_steps, every)
+        return schedule_check.judge(self.with_total_steps(total_steps), plan)
+
+    def _rise(
+        self, peak: float | None, total_steps: int, *, held: bool = False
+    ) -> dict[str, float]:
         """Where a schedule starts and how high it goes: a peak below the window lowers both."""
-        peak = self.with_total_steps(total_steps).peak if peak is None else peak
+        if peak is None:
+            peak = peak_lr(self.with_total_steps(total_steps).recommended, held=held)
         return {"low": min(self.min_lr, peak / 2), "peak": peak}
 
     def distribution(self) -> FloatDistribution:

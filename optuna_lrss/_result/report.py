@@ -56,6 +56,8 @@ def report(result: AnalysisData) -> str:
         lines += ["", *_wrapped(outside, hanging="  ")]
     if result.groups:
         lines += ["", *_wrapped(groups_note(result), hanging="  ")]
+    if result.held_out:
+        lines += ["", *_wrapped(held_out_note(result), hanging="  ")]
     if result.horizons:
         lines += ["", "  steps         recommended     midpoint"]
         lines += [
@@ -95,6 +97,15 @@ def groups_note(result: AnalysisData) -> str:
     return (
         f"These are learning rates of the optimizer's first param group; the others have {ratios} "
         "times as much. result.apply(optimizer) sets all of them."
+    )
+
+
+def held_out_note(result: AnalysisData) -> str:
+    """What was validated on, where there was no validation data."""
+    return (
+        f"Without validation data, {result.held_out} of the training loader's batches were held "
+        "out of the short trials to validate on. Give a validation loader if you have one: "
+        "validation_loader=..., a Trainer's eval_dataset, Lightning's val_dataloaders."
     )
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 from optuna.distributions import FloatDistribution
@@ -18,6 +21,7 @@ from optuna_lrss._method.search import Proposal
 from optuna_lrss._method.search import Search
 from optuna_lrss._method.search import proposals
 from optuna_lrss._method.search import repeat_proposal
+from optuna_lrss._method.search.outlook import foresight
 from optuna_lrss._method.search.recheck import abrupt_wall
 from optuna_lrss._method.search.recheck import lone_divergence
 from optuna_lrss._study.known import Known
@@ -25,6 +29,8 @@ from optuna_lrss._study.known import Known
 
 #: What ``SearchOptions.strategy`` may be.
 STRATEGY_NAMES = tuple(sorted(STRATEGIES))
+#: Nobody looks further ahead: no search of the results pages takes half as many trials.
+_HORIZON = 200
 
 
 @dataclass(frozen=True)
@@ -106,6 +112,30 @@ class CurveSearch:
     def needs_more(self, pending: Sequence[float]) -> bool:
         """Whether a useful learning rate is neither known nor under way."""
         return next(self.proposals(pending)).needed
+
+    def trials_left(self) -> int:
+        """How many trials the search will probably still take.
+
+        It is played to its end on losses as they are foreseen: which gaps are still too wide, and
+        how they fall when they are split, is what the strategy itself says. The noise stays as it
+        is, and what is tried twice gives the same loss twice.
+        """
+        loss, ahead = foresight(self._search), self
+        for n in range(_HORIZON):
+            proposal = next(ahead.proposals())
+            if not proposal.needed and len(ahead._curve):
+                return n
+            ahead = ahead._with(proposal.x, loss)
+        return _HORIZON
+
+    def _with(self, x: float, foreseen: Callable[[float], float]) -> CurveSearch:
+        """The search as it will be once x, in decades, has been tried."""
+        known = np.flatnonzero(np.abs(self._curve.x - x) <= SAME_LR)
+        loss = float(self._curve.loss[known[0]]) if known.size else foreseen(x)
+        ahead = copy.copy(self)
+        ahead._curve = self._curve.with_observation(10.0**x, loss)
+        ahead._search = replace(self._search, x=ahead._curve.x, loss=ahead._curve.loss)
+        return ahead
 
     def _repeat(self, pending: Sequence[float]) -> Proposal | None:
         if self._options.repeats < 2 or len(self._curve) == 0:

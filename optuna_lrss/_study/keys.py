@@ -16,6 +16,7 @@ GROUPS = "lrss:groups"
 AUTO = "lrss:auto"
 #: Optimizer steps of the training that the search is for.
 TOTAL_STEPS = "lrss:total_steps"
+HELD_OUT = "lrss:held_out"
 #: Study user attribute of LRStepSampler, one for each learning rate: how it is searched.
 SEARCH = "lrss:search"
 #: Trial user attribute of StepObjective: {"steps", "diverged"[, "stderr"]}, of a longer trial also

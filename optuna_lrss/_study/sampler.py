@@ -165,6 +165,22 @@ class LRStepSampler(BaseSampler):
         with self._workers.lock:
             return self._workers.of(study).is_resolved()
 
+    def has_more(self, study: Study) -> bool:
+        """Whether one more trial beside those under way would be of use.
+
+        For loops that ask for several trials at once: once this is False, ask for no other before
+        some of them are told.
+
+        Args:
+            study: The study.
+
+        Raises:
+            ValueError: If the study has several objectives.
+        """
+        self._raise_error_if_multi_objective(study)
+        with self._workers.lock:
+            return self._workers.of(study).has_more()
+
     # --- Optuna's interface -------------------------------------------------------------------
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:

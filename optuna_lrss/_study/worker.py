@@ -137,6 +137,21 @@ class Worker:
         """Whether nothing is left to do."""
         return self.resolver.is_study_resolved(self.look(at_end=True))
 
+    def has_more(self) -> bool:
+        """Whether a useful learning rate is neither known nor under way."""
+        moment = self.look()
+        if moment.searched:
+            return any(self.resolver.needs_more(moment, curve) for curve in moment.searched)
+        known = (
+            t.distributions.get(self._arguments.param_name)
+            for t in moment.history.unfinished.values()
+        )
+        ranges = [r for r in known if isinstance(r, FloatDistribution)]
+        if not ranges:
+            return True  # nobody has said yet where to look
+        under_way = [p.x for p in moment.alive() if p.x is not None]
+        return search_over(self._arguments, moment, None, ranges[0]).needs_more(under_way)
+
     def delegates(self, trial: FrozenTrial) -> bool:
         """Whether the trials so far, of which there are some, never suggest a learning rate."""
         if trial.number in self._delegated:

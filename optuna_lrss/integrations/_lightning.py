@@ -21,10 +21,13 @@ from torch.optim import Optimizer
 from optuna_lrss._result.lr_analysis import LRAnalysis
 from optuna_lrss.integrations._preserve import preserved
 from optuna_lrss.integrations._search import Batches
+from optuna_lrss.integrations._search import Schedule
 from optuna_lrss.integrations._search import SearchOptions
 from optuna_lrss.integrations._search import autocast_of
 from optuna_lrss.integrations._search import hold_at_peak
+from optuna_lrss.integrations._search import length_of_training
 from optuna_lrss.integrations._search import peak_rates
+from optuna_lrss.integrations._search import schedule_of
 from optuna_lrss.torch import find_lr as _find_lr
 
 
@@ -147,9 +150,18 @@ def put_first(trainer: Any, callback: Any) -> None:
     trainer.callbacks.insert(0, callback)
 
 
-def schedule(trainer: Any) -> str:
-    configs = trainer.lr_scheduler_configs
-    return type(configs[0].scheduler).__name__ if configs else "constant"
+def schedule(trainer: Any) -> Schedule:
+    """What the module's scheduler makes of the learning rate."""
+    if not trainer.lr_scheduler_configs:
+        return "constant"
+    config = trainer.lr_scheduler_configs[0]
+    whole = _steps_of(trainer) if config.interval == "step" else float(trainer.max_epochs or 0)
+    return schedule_of(config.scheduler, whole / config.frequency)
+
+
+def _steps_of(trainer: Any) -> float:
+    """Optimizer steps of the whole training; ``inf`` without an end."""
+    return float(trainer.estimated_stepping_batches)
 
 
 # --- The module's learning rate ------------------------------------------------------------------
@@ -239,14 +251,16 @@ def search(
         optimizer,
         _Loss(trainer, monitor, several=len(validation) > 1),
         Batches(lambda _: _training_batches(trainer, training), training.flattened),
-        Batches(lambda _: _validation_batches(trainer, validation), validation),
+        Batches(lambda _: _validation_batches(trainer, validation), validation)
+        if validation
+        else None,
         loss_form="model",
         accumulate=trainer.accumulate_grad_batches,
         autocast=_autocast(trainer),
         clip_norm=_clipping(trainer, module, optimizer),
         base_lr=base_lr,
         check_state=False,  # everything that the trainer refers to is put back here
-        **options,
+        **{**length_of_training(_steps_of(trainer)), **options},
     )
 
 
@@ -370,10 +384,7 @@ def _training_batches(trainer: Any, loader: Any) -> Iterator[tuple[Any, int, int
 def _validation_loaders(trainer: Any) -> list[Any]:
     source = trainer.fit_loop.epoch_loop.val_loop._data_source
     if not source.is_defined() or trainer.limit_val_batches == 0:
-        raise ValueError(
-            "there is no validation data to compare learning rates on: give val_dataloaders, or "
-            "a val_dataloader hook (and limit_val_batches above 0)."
-        )
+        return []
     loaders = source.dataloader()
     if isinstance(loaders, Sequence):
         return list(loaders)

@@ -8,12 +8,14 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from typing import Any
+from typing import Literal
 from typing import TypedDict
 from typing import cast
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from optuna_lrss._result.lr_analysis import LRAnalysis
 from optuna_lrss.torch._optimizers import set_learning_rate
@@ -37,6 +39,7 @@ class SearchOptions(TypedDict, total=False):
     snapshot_on_host: bool
     seed: int
     progress: bool
+    plot: bool
     tolerance: float
     repeats: int
     start: LRAnalysis | tuple[float, float] | float | None
@@ -60,6 +63,17 @@ def checked_options(options: dict[str, Any], trainer: str) -> SearchOptions:
                 f"made (loss, precision, accumulation, clipping); known are {sorted(known)}."
             )
     return cast("SearchOptions", options)
+
+
+def go_on_with(result: LRAnalysis) -> None:
+    """Lets a training begin only after a search that its user has not stopped.
+
+    Raises:
+        KeyboardInterrupt: If Ctrl-C has ended the search: in the middle of a training that is
+            what it means to the training.
+    """
+    if any(doubt.code == "interrupted" for doubt in result.diagnostics):
+        raise KeyboardInterrupt
 
 
 class Batches:
@@ -123,17 +137,80 @@ def hold_at_peak(optimizer: Optimizer) -> None:
     set_learning_rate(optimizer, 1.0, rates)
 
 
-def pick_for(schedule: str, result: LRAnalysis) -> float:  # noqa: ARG001
+#: What a schedule makes of the learning rate until the training ends.
+Schedule = Literal["constant", "decaying", "unknown"]
+
+#: Schedules by the names that transformers and torch give them. What stands at its peak for most
+#: of the training (warmup_stable_decay), waits for a plateau, goes up and down or is composed is
+#: not among them.
+_SCHEDULES: dict[str, Schedule] = {
+    **dict.fromkeys(("constant", "constant_with_warmup", "ConstantLR"), "constant"),
+    **dict.fromkeys(
+        (
+            "linear",
+            "cosine",
+            "cosine_with_min_lr",
+            "cosine_warmup_with_min_lr",
+            "cosine_with_restarts",
+            "polynomial",
+            "CosineAnnealingLR",
+            "CosineAnnealingWarmRestarts",
+            "OneCycleLR",
+            "PolynomialLR",
+        ),
+        "decaying",
+    ),
+}
+
+
+#: Places along a training at which a schedule that is a function is looked at.
+_LOOKS = 40
+#: Mean share of the peak in the second half of a straight line from 1 to 1/2: what stays above it
+#: stands near its peak for most of the training.
+_DECAYED = 0.625
+
+
+def schedule_called(name: str) -> Schedule:
+    """The kind of a schedule by its name; ``"unknown"`` where that does not say."""
+    return _SCHEDULES.get(name, "unknown")
+
+
+def schedule_of(scheduler: Any, times: float) -> Schedule:
+    """The kind of a scheduler.
+
+    Args:
+        scheduler: torch's scheduler. A ``LambdaLR`` is asked for its shares along the training.
+        times: How often it is stepped in a training; ``inf`` without an end.
+    """
+    if not isinstance(scheduler, LambdaLR):
+        return schedule_called(type(scheduler).__name__)
+    if not 1 <= times < math.inf:
+        return "unknown"
+    share = scheduler.lr_lambdas[0]
+    shares = [float(share(int(times * i / _LOOKS))) for i in range(_LOOKS)]
+    peak, late = max(shares), shares[_LOOKS // 2 :]
+    if min(late) == peak:
+        return "constant"
+    return "decaying" if sum(late) / len(late) < _DECAYED * peak else "unknown"
+
+
+def pick_for(schedule: Schedule, result: LRAnalysis) -> float:
     """The learning rate to give to a trainer.
 
     Args:
-        schedule: Name of the schedule that scales it; ``"constant"`` for none.
+        schedule: What scales it.
         result: What the search found.
 
     Returns:
-        The learning rate at which that schedule starts or peaks.
+        The learning rate at which that schedule starts or peaks: ``peak`` where it decays, else
+        ``recommended``, which is for one that stays.
     """
-    return result.recommended
+    return result.peak if schedule == "decaying" else result.recommended
+
+
+def length_of_training(total_steps: float) -> dict[str, Any]:
+    """``total_steps``, an option of the search, where the training has an end."""
+    return {"total_steps": int(total_steps)} if 1 <= total_steps < math.inf else {}
 
 
 def autocast_of(name: str | None) -> torch.dtype | None:

@@ -26,6 +26,7 @@ from optuna_lrss.integrations._lightning import untouched
 from optuna_lrss.integrations._search import SearchOptions
 from optuna_lrss.integrations._search import checked_lr
 from optuna_lrss.integrations._search import checked_options
+from optuna_lrss.integrations._search import go_on_with
 from optuna_lrss.integrations._search import pick_for
 from optuna_lrss.torch._random import preserved_random_state
 
@@ -68,7 +69,8 @@ def find_lr(
         trainer: The trainer.
         model: The module.
         train_dataloaders: As for ``trainer.fit``: loaders, or a data module.
-        val_dataloaders: As for ``trainer.fit``.
+        val_dataloaders: As for ``trainer.fit``. Without validation data (or with
+            ``limit_val_batches=0``) some training batches are held out of the short trials.
         datamodule: As for ``trainer.fit``.
         apply: Give the module the learning rate for its schedule, as :func:`apply` does.
         attr_name: Where the module keeps its learning rate; ``None`` for ``lr`` or
@@ -79,7 +81,7 @@ def find_lr(
         **options: ``steps``, ``total_steps``, ``low``, ``high``, ``validation_batches``,
             ``snapshots``, ``param_name``, ``snapshot_on_host``, ``progress`` and ``seed`` of
             :class:`optuna_lrss.torch.StepObjective`; ``tolerance``, ``repeats``, ``start``,
-            ``n_trials``, ``timeout``, ``storage`` and ``study_name`` of
+            ``n_trials``, ``timeout``, ``storage``, ``study_name`` and ``plot`` of
             :func:`optuna_lrss.torch.find_lr`.
 
     Returns:
@@ -87,8 +89,8 @@ def find_lr(
 
     Raises:
         ManualOptimizationError: If the module optimizes by itself or has several optimizers.
-        ValueError: If there is no validation data, the training is distributed, the attribute is
-            missing or without effect, or an option is out of its range.
+        ValueError: If the training is distributed or has too few batches to hold any out, the
+            attribute is missing or without effect, or an option is out of its range.
         NoWindowError: If no learning rate in the range learns; the message says what to change.
     """
     if is_dry_run(trainer):
@@ -176,6 +178,8 @@ class LRStepFinder(pl.Callback):
         if trainer.ckpt_path is not None:
             return
         self.search(trainer, pl_module)
+        if self.result is not None:
+            go_on_with(self.result)
         if self._apply:
             set_attribute(pl_module, self._attr_name, self.lr)
             with preserved_random_state():  # a run without the search makes one optimizer
@@ -188,7 +192,8 @@ class LRStepFinder(pl.Callback):
             optimizer = only_optimizer(trainer)
             stated = base_lr(trainer, pl_module, self._attr_name, needed=self._apply)
             result = search(trainer, pl_module, optimizer, stated, self._monitor, self._options)
-        self.result, self.lr = result, pick_for(schedule(trainer), result)
+            kind = schedule(trainer)
+        self.result, self.lr = result, pick_for(kind, result)
 
 
 class _Leaver(pl.Callback):

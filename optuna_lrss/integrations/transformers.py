@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -16,13 +18,18 @@ from torch.optim import Optimizer
 from optuna_lrss._result.lr_analysis import LRAnalysis
 from optuna_lrss.integrations._preserve import preserved
 from optuna_lrss.integrations._search import Batches
+from optuna_lrss.integrations._search import Schedule
 from optuna_lrss.integrations._search import SearchOptions
 from optuna_lrss.integrations._search import autocast_of
 from optuna_lrss.integrations._search import checked_lr
 from optuna_lrss.integrations._search import checked_options
+from optuna_lrss.integrations._search import go_on_with
 from optuna_lrss.integrations._search import hold_at_peak
+from optuna_lrss.integrations._search import length_of_training
 from optuna_lrss.integrations._search import peak_rates
 from optuna_lrss.integrations._search import pick_for
+from optuna_lrss.integrations._search import schedule_called
+from optuna_lrss.integrations._search import schedule_of
 from optuna_lrss.torch import find_lr as _find_lr
 
 
@@ -70,21 +77,21 @@ def find_lr(
         apply: Give the trainer the learning rate for its schedule, so that ``trainer.train()``
             trains as a new trainer with that ``learning_rate`` does.
         eval_dataset: Validate on this; ``None`` for the trainer's own. Of several in a dict, all
-            count.
+            count. Without any, some training batches are held out of the short trials.
         **options: ``steps``, ``total_steps``, ``low``, ``high``, ``validation_batches``,
             ``snapshots``, ``param_name`` ("learning_rate" unless told otherwise),
             ``snapshot_on_host``, ``progress``, and ``seed`` (that of the training arguments) of
             :class:`optuna_lrss.torch.StepObjective`; ``tolerance``, ``repeats``, ``start``,
-            ``n_trials``, ``timeout``, ``storage`` and ``study_name`` of
+            ``n_trials``, ``timeout``, ``storage``, ``study_name`` and ``plot`` of
             :func:`optuna_lrss.torch.find_lr`.
 
     Returns:
-        The analysis. ``recommended`` is for a constant learning rate, in terms of the training
-        arguments' ``learning_rate`` where the param groups have several.
+        The analysis, in terms of the training arguments' ``learning_rate`` where the param groups
+        have several. ``recommended`` is for a constant learning rate.
 
     Raises:
-        ValueError: If there is no evaluation data, the training is distributed, or an option is
-            out of its range.
+        ValueError: If the training is distributed, has too few batches to hold any out, or an
+            option is out of its range.
         NoWindowError: If no learning rate in the range learns; the message says what to change.
     """
     finder = LRFinderCallback(trainer, eval_dataset=eval_dataset, **options)
@@ -97,8 +104,22 @@ def find_lr(
     if result is None:
         raise RuntimeError("trainer.train() ended without on_train_begin: is it overridden?")
     if apply:
-        _apply(trainer, pick_for(_schedule(trainer), result), given=finder._given)
+        _apply(trainer, finder.lr, given=finder._given)
     return result
+
+
+def rate_for(trainer: Trainer, result: LRAnalysis) -> float:
+    """What a trainer's schedule wants of a result; see :func:`find_lr`.
+
+    Args:
+        trainer: The trainer.
+        result: What the search found.
+
+    Returns:
+        The learning rate at which its schedule starts or peaks.
+    """
+    steps = max(trainer.args.max_steps, trainer.state.max_steps)
+    return pick_for(_schedule(trainer, steps), result)
 
 
 def apply(trainer: Trainer, lr: float) -> None:
@@ -136,6 +157,7 @@ class LRFinderCallback(TrainerCallback):
 
     Attributes:
         result: The analysis; ``None`` before the training begins.
+        lr: The learning rate for the trainer's schedule; ``nan`` before.
 
     Raises:
         ValueError: If an option is unknown.
@@ -145,6 +167,7 @@ class LRFinderCallback(TrainerCallback):
         self, trainer: Trainer, *, eval_dataset: Any = None, **options: Unpack[SearchOptions]
     ) -> None:
         self.result: LRAnalysis | None = None
+        self.lr = math.nan
         self._trainer = trainer
         self._eval_dataset = eval_dataset
         self._given = _is_given_its_optimizer(trainer)
@@ -158,11 +181,13 @@ class LRFinderCallback(TrainerCallback):
             return
         with preserved([trainer, trainer.model], _belongs):
             base_lr = None if self._given else _stated_lr(trainer)
-            result = _search(trainer, base_lr, self._eval_dataset, self._options)
-        self.result = result
+            options = {**self._options, **length_of_training(state.max_steps)}
+            result = _search(trainer, base_lr, self._eval_dataset, cast("SearchOptions", options))
+        self.result, self.lr = result, pick_for(_schedule(trainer, state.max_steps), result)
         if self._leave:
             raise _Found
-        _apply(trainer, pick_for(_schedule(trainer), result), given=self._given)
+        go_on_with(result)
+        _apply(trainer, self.lr, given=self._given)
         if trainer._created_lr_scheduler:
             # Some schedules are computed from the learning rate that they are made with.
             trainer.lr_scheduler = None
@@ -199,7 +224,7 @@ def _search(
         optimizer,
         _Loss(trainer, accumulate),
         Batches(lambda epoch: _training_batches(trainer, epoch), [trainer.train_dataset]),
-        Batches(lambda _: _evaluation_batches(trainer, eval_dataset)),
+        _evaluation(trainer, eval_dataset),
         loss_form="model",
         accumulate=accumulate,
         autocast=autocast_of(trainer.accelerator.mixed_precision),
@@ -287,13 +312,13 @@ def _training_batches(trainer: Any, epoch: int) -> Iterator[tuple[Any, Any]]:
         )
 
 
-def _evaluation_batches(trainer: Any, eval_dataset: Any) -> Iterator[tuple[Any, None]]:
+def _evaluation(trainer: Any, eval_dataset: Any) -> Batches | None:
+    """The evaluation data, if there is any."""
     data = trainer.eval_dataset if eval_dataset is None else eval_dataset
-    if data is None:
-        raise ValueError(
-            "trainer has no eval_dataset to compare learning rates on: give it one, or "
-            "find_lr(trainer, eval_dataset=...) some rows that are not trained on."
-        )
+    return None if data is None else Batches(lambda _: _evaluation_batches(trainer, data))
+
+
+def _evaluation_batches(trainer: Any, data: Any) -> Iterator[tuple[Any, None]]:
     for part in data.values() if isinstance(data, dict) else [data]:
         yield from ((inputs, None) for inputs in trainer.get_eval_dataloader(part))
 
@@ -331,9 +356,12 @@ def _is_given_its_optimizer(trainer: Any) -> bool:
     return _stated_lr(trainer) not in peak_rates(_plain(trainer.optimizer))
 
 
-def _schedule(trainer: Any) -> str:
+def _schedule(trainer: Any, steps: float) -> Schedule:
+    given = trainer.lr_scheduler
+    if given is not None and not trainer._created_lr_scheduler:  # whatever the arguments say
+        return schedule_of(given, steps)
     kind = trainer.args.lr_scheduler_type
-    return str(getattr(kind, "value", kind))
+    return schedule_called(str(getattr(kind, "value", kind)))
 
 
 def _apply(trainer: Any, lr: float, *, given: bool) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import warnings
 from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -49,6 +52,7 @@ class BatchLoss:
             )
         self._loss_fn = loss_fn
         self._guessed = form == "auto"
+        self._warned = False
         self._form = "model" if form == "auto" and _first_parameter(loss_fn) == "model" else form
 
     def __call__(self, model: nn.Module, batch: Any) -> Tensor:
@@ -80,7 +84,7 @@ class BatchLoss:
         if self._form == "model" or not all(map(_is_pair, batches)):
             return None
         with torch.no_grad():
-            outputs = [model(batch[0]) for batch in batches]
+            outputs = [self._output(model, batch) for batch in batches]
         if not all(isinstance(o, Tensor) and o.ndim > 1 and _is_real(o) for o in outputs):
             return None
         rows = torch.cat([output.float().flatten(1) for output in outputs])
@@ -112,18 +116,71 @@ class BatchLoss:
     def _raw(self, model: nn.Module, batch: Any) -> Any:
         pair = _is_pair(batch)
         if self._form == "model" or (self._form == "auto" and not pair):
-            if self._form == "auto" and isinstance(self._loss_fn, nn.Module):
+            unfit = isinstance(self._loss_fn, nn.Module) or _is_of_torch(self._loss_fn)
+            if self._form == "auto" and unfit:
                 raise ValueError(_not_a_pair(batch))
             return self._loss_fn(model, batch)
         if not pair:
             raise ValueError(_not_a_pair(batch))
-        output = model(batch[0])
+        output = self._output(model, batch)
         try:
             return self._loss_fn(output, batch[1])
         except (AttributeError, TypeError) as error:
+            if not isinstance(output, Tensor):
+                error.add_note(f"{_what(output)}: write loss_fn so that it takes what it needs.")
             if self._guessed:
                 error.add_note(f"loss_fn was called as loss_fn(output, target). {_SWITCH}")
             raise
+
+    def _output(self, model: nn.Module, batch: Any) -> Any:
+        """What ``loss_fn`` gets: the model's output, for torch's own losses the tensor in it.
+
+        A function of the caller's may have been written for the whole output.
+        """
+        output = model(batch[0])
+        if isinstance(output, Tensor) or not _is_of_torch(self._loss_fn):
+            return output
+        logits = output.get("logits") if isinstance(output, Mapping) else None
+        logits = getattr(output, "logits", None) if logits is None else logits
+        if isinstance(logits, Tensor):
+            return logits
+        items = list(output.values()) if isinstance(output, Mapping) else output
+        tensors = items if isinstance(items, (tuple, list)) else ()
+        if not tensors or not isinstance(tensors[0], Tensor):
+            raise ValueError(f"{_what(output)}, and {_ONE_TENSOR}")
+        if len(tensors) > 1 and isinstance(output, Mapping):  # which is meant, a name would say
+            raise ValueError(f"{_what(output)}, none of them called 'logits', and {_ONE_TENSOR}")
+        if len(tensors) > 1 and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"{_what(output)}: loss_fn gets its first item. If the loss needs the others too, "
+                "write loss_fn(model, batch) and pass loss_form='model'.",
+                stacklevel=2,
+            )
+        return tensors[0]
+
+
+_ONE_TENSOR = (
+    "torch's own losses take one tensor: give loss_fn=lambda output, target: ... that takes the "
+    "right one, or loss_fn(model, batch) with loss_form='model'."
+)
+
+
+def _what(output: Any) -> str:
+    """What a model returned, in words."""
+    if isinstance(output, Mapping):
+        return f"the model returns a {type(output).__name__} of {', '.join(map(repr, output))}"
+    size = f" of {len(output)}" if isinstance(output, (tuple, list)) else ""
+    return f"the model returns a {type(output).__name__}{size}"
+
+
+def _is_of_torch(loss_fn: Any) -> bool:
+    """Whether a loss is torch's own, a module or a function, which knows nothing but tensors."""
+    while isinstance(loss_fn, functools.partial):
+        loss_fn = loss_fn.func
+    if isinstance(loss_fn, nn.Module):
+        return type(loss_fn).__module__ == "torch.nn.modules.loss"
+    return getattr(loss_fn, "__module__", None) == "torch.nn.functional"
 
 
 def _is_pair(batch: Any) -> bool:

@@ -12,14 +12,14 @@ from typing import Any
 import optuna
 import torch
 from torch import nn
-from torch.optim import Optimizer
 
-from optuna_lrss._method.search.longer import BASE_STEPS
+from optuna_lrss._result.progress import SearchProgress
 from optuna_lrss._study.horizons import trial_steps
 from optuna_lrss._study.keys import AUTO
 from optuna_lrss._study.keys import BASELINE
 from optuna_lrss._study.keys import GROUPS
 from optuna_lrss._study.keys import GUESS
+from optuna_lrss._study.keys import HELD_OUT
 from optuna_lrss._study.keys import LAG
 from optuna_lrss._study.keys import MOMENTUM
 from optuna_lrss._study.keys import STEPS
@@ -41,6 +41,7 @@ from optuna_lrss.torch._settings import read_steps
 from optuna_lrss.torch._short_trial import Outcome
 from optuna_lrss.torch._short_trial import ShortTrial
 from optuna_lrss.torch._short_trial import StepPieces
+from optuna_lrss.torch._together import Optimizers
 
 
 if TYPE_CHECKING:
@@ -92,22 +93,25 @@ class StepObjective:
             mode as a whole is put in train mode. Live running statistics are measured again on
             the training batches before each validation (the method page, section 1).
         optimizer: An optimizer over the model's parameters. The trial's learning rate is that of
-            its first param group; the other groups keep their ratio to it. Attached schedulers
-            are not stepped. Optimizers that need a closure (LBFGS) get one.
+            its first param group; the other groups keep their ratio to it. Several optimizers in
+            a list are reset and stepped together, as one with the groups of all; say Muon for the
+            matrices and AdamW for the rest. Attached schedulers are not stepped. Optimizers that
+            need a closure (LBFGS) get one.
         loss_fn: ``loss_fn(output, target)`` for batches ``(input, target)``, or ``loss_fn(model,
             batch)`` for batches of any structure; see ``loss_form``. It returns a scalar tensor.
         train_loader: A DataLoader or anything else that gives batches each time it is iterated.
             The first ``steps * accumulate`` batches are drawn when the objective is made and kept
             on the device; a loader with fewer starts over, with a new shuffle if it shuffles.
         validation_loader: The same for validation; one pass is drawn and kept (of a stream without
-            an end, ``validation_batches``).
+            an end, ``validation_batches``). ``None`` holds batches of the training loader out, 8
+            or a quarter of a short one, which no trial trains on; the report says so.
         steps: Optimizer steps of a trial, its horizon. (In float16 a step that overflows is no
-            step and is done again.) ``"auto"`` for 20, and then some longer trials around the
-            upper end of the window: of 80 steps, and of four times as many while too little of
-            the loss is gained. Their further batches are drawn when they are needed, kept in
-            host memory and moved to the device step by step.
-        total_steps: Optimizer steps of the training to come: no longer trial takes more than a
-            third of it. ``None`` allows 333.
+            step and is done again.) ``"auto"``: 20, and then some longer trials around the upper
+            end of the window: of 80 steps, and of four times as many while too little of the loss
+            is gained. Their further batches are drawn when they are needed, kept in host memory
+            and moved to the device step by step.
+        total_steps: Optimizer steps of the training to come, which the picks are for; no longer
+            trial takes more than half of it. ``None`` takes 1000 for it.
         snapshots: Steps after which to validate and report too, such as (5, 10, 20, 40) at
             ``steps=80``: analyses at these horizons come for free, and pruners can stop a trial.
         param_name: Name of the learning rate in the study.
@@ -141,7 +145,8 @@ class StepObjective:
             trials, here and in another process. A generator that a loader carries goes before it.
         check_state: Whether the first trial looks for state that no reset reaches, which costs two
             further steps; of no use where the caller puts everything back.
-        progress: Show the steps as they go, if standard error is a terminal.
+        progress: Show the steps as they go, if standard error is a terminal; a
+            :class:`~optuna_lrss.SearchProgress` shows them in its bar.
 
     Raises:
         ValueError: If an argument is out of its range, a loader is empty or can be read only once,
@@ -153,12 +158,12 @@ class StepObjective:
     def __init__(
         self,
         model: nn.Module,
-        optimizer: Optimizer,
+        optimizer: Optimizers,
         loss_fn: Callable[[Any, Any], Any],
         train_loader: Iterable[Any],
-        validation_loader: Iterable[Any],
+        validation_loader: Iterable[Any] | None = None,
         *,
-        steps: Steps = BASE_STEPS,
+        steps: Steps = "auto",
         total_steps: int | None = None,
         snapshots: Iterable[int] | None = None,
         param_name: str = "lr",
@@ -176,7 +181,7 @@ class StepObjective:
         snapshot_on_host: bool = False,
         seed: int = 0,
         check_state: bool = True,
-        progress: bool = True,
+        progress: bool | SearchProgress = True,
     ) -> None:
         base_steps, auto = read_steps(steps)
         settings = Settings(
@@ -279,7 +284,7 @@ class StepObjective:
             space = self._space
             lr = trial.suggest_float(space.param_name, space.low, space.high, log=True)
             if study is not None and study is not self._checked_study:
-                self._write_or_check(study, self._study_attrs())
+                self._write_or_check(study, self._study_attrs(short_trial))
                 self._checked_study = study
             return self._run(trial, short_trial, lr)
 
@@ -319,8 +324,10 @@ class StepObjective:
     def _short_trial_for(self, trial: BaseTrial) -> ShortTrial:
         return self._source(trial) if isinstance(self._source, _Factory) else self._source
 
-    def _study_attrs(self) -> dict[str, Any]:
+    def _study_attrs(self, short_trial: ShortTrial) -> dict[str, Any]:
         attrs = self._plain_attrs()
+        if short_trial.held_out:
+            attrs[HELD_OUT] = short_trial.held_out
         if isinstance(self._source, _Factory):  # then the rest differs from trial to trial
             return attrs
         attrs |= {
@@ -408,7 +415,8 @@ class _Factory:
 
 
 def _as_pieces(pieces: Any) -> StepPieces:
-    if isinstance(pieces, tuple) and len(pieces) == len(StepPieces._fields):
+    most = len(StepPieces._fields)
+    if isinstance(pieces, tuple) and most - len(StepPieces._field_defaults) <= len(pieces) <= most:
         return StepPieces(*pieces)
     raise ValueError(
         f"build returned {type(pieces).__name__}: it must return StepPieces, or a tuple "

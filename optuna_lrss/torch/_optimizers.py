@@ -11,8 +11,6 @@ from torch.optim import SGD
 from torch.optim import Optimizer
 from torch.optim import RMSprop
 
-from optuna_lrss._study.arguments import is_number
-
 
 def learning_rate_ratios(optimizer: Optimizer, base_lr: float | None = None) -> list[float]:
     """Learning rate of each param group relative to a base, by default the first group's.
@@ -63,30 +61,6 @@ def set_learning_rate(optimizer: Optimizer, lr: float, ratios: list[float]) -> N
             group["lr"].fill_(lr * ratio)
         else:
             group["lr"] = lr * ratio
-
-
-def apply_learning_rate(optimizer: Optimizer, lr: float) -> None:
-    """Gives an optimizer a learning rate, say ``result.recommended``.
-
-    A search finds that of the first param group; every other group keeps its ratio to it.
-
-    Example:
-        .. code-block:: python
-
-            apply_learning_rate(optimizer, result.recommended)
-
-    Args:
-        optimizer: The optimizer of the training. A learning rate held in a tensor is overwritten
-            in place.
-        lr: Learning rate of the first group.
-
-    Raises:
-        ValueError: If ``lr`` is not a positive number, or a group has no learning rate or the
-            first group's is 0, so that there are no ratios.
-    """
-    if not (is_number(lr) and 0.0 < lr < math.inf):
-        raise ValueError(f"lr={lr!r} must be a positive number, such as result.recommended.")
-    set_learning_rate(optimizer, float(lr), learning_rate_ratios(optimizer))
 
 
 def heavy_ball_momentum(optimizer: Optimizer) -> float:

@@ -24,6 +24,14 @@ from optuna_lrss.torch._optimizers import learning_rate_ratios
 from optuna_lrss.torch._optimizers import set_learning_rate
 
 
+#: Share of a training over which warmup-stable-decay falls: the last fifth, as in the landscapes'
+#: schedule, which ``peak`` was fitted on. With so much a language model does as well as with a
+#: cosine (Hägele et al. 2024, arXiv 2405.18392).
+DECAY_SHARE = 0.2
+#: One in so many steps warms up where nobody says: 5 %, as in the landscapes' cosine.
+_WARM_UP = 20
+
+
 def one_cycle(
     optimizer: Optimizer, total_steps: int, *, low: float, peak: float, **options: Any
 ) -> OneCycleLR:
@@ -118,17 +126,68 @@ def warmup_cosine(
     """
     _require_bounds(low, peak)
     _require_steps("total_steps", total_steps, 1)
-    if warmup_steps is None:
-        warmup_steps = total_steps // 20
-    _require_steps("warmup_steps", warmup_steps, 0)
+    warmup_steps = _warm_up(warmup_steps, total_steps)
     if warmup_steps >= total_steps:
         raise ValueError(
             f"warmup_steps={warmup_steps!r} must be below total_steps={total_steps!r}."
         )
-    if not (is_number(final) and 0.0 <= final <= peak):
-        raise ValueError(f"final={final!r} must lie between 0 and the peak, {peak:g}.")
+    _require_final(final, peak)
     _start_at(optimizer, peak, learning_rate_ratios(optimizer))
-    share = WarmupCosine(int(warmup_steps), int(total_steps), low / peak, final / peak)
+    share = WarmupCosine(warmup_steps, int(total_steps), low / peak, final / peak)
+    return LambdaLR(optimizer, share)
+
+
+def wsd(
+    optimizer: Optimizer,
+    total_steps: int,
+    *,
+    low: float,
+    peak: float,
+    warmup_steps: int | None = None,
+    decay_share: float = DECAY_SHARE,
+    final: float = 0.0,
+) -> LambdaLR:
+    """Warm-up, stable, decay: straight up to ``peak``, held there, then straight to ``final``.
+
+    Until the decay begins nothing depends on ``total_steps``: a training can be made longer from a
+    checkpoint of that moment.
+
+    Args:
+        optimizer: The optimizer of the training.
+        total_steps: Optimizer steps of the whole training.
+        low: Learning rate of the first step, the window's lower end.
+        peak: Learning rate after the warm-up.
+        warmup_steps: Optimizer steps of the warm-up; ``None`` for a twentieth of all.
+        decay_share: Share of all steps over which the learning rate falls, the last ones.
+        final: Learning rate after the last step.
+
+    Returns:
+        The scheduler; step it after every optimizer step. Its state_dict resumes a training.
+
+    Raises:
+        ValueError: If not ``0 < low < peak``, ``final`` is not in ``[0, peak]``, ``decay_share``
+            is not in ``(0, 1]``, the steps are no positive whole numbers, or warm-up and decay
+            overlap.
+    """
+    _require_bounds(low, peak)
+    _require_steps("total_steps", total_steps, 1)
+    if not (is_number(decay_share) and 0.0 < decay_share <= 1.0):
+        raise ValueError(
+            f"decay_share={decay_share!r} must lie in (0, 1]: the share of the steps over which "
+            f"the learning rate falls, {DECAY_SHARE:g} say."
+        )
+    decay_from = math.floor((1.0 - decay_share) * total_steps)
+    if warmup_steps is None:
+        warmup_steps = min(_warm_up(None, total_steps), decay_from)
+    warmup_steps = _warm_up(warmup_steps, total_steps)
+    if warmup_steps > decay_from:
+        raise ValueError(
+            f"warmup_steps={warmup_steps!r} must be at most {decay_from}, where the decay begins "
+            f"with decay_share={decay_share:g} of total_steps={total_steps!r}."
+        )
+    _require_final(final, peak)
+    _start_at(optimizer, peak, learning_rate_ratios(optimizer))
+    share = WarmupStableDecay(warmup_steps, decay_from, int(total_steps), low / peak, final / peak)
     return LambdaLR(optimizer, share)
 
 
@@ -144,10 +203,45 @@ class WarmupCosine:
     def __call__(self, step: int) -> float:
         """The share at an optimizer step, counted from 0."""
         if step < self.warmup_steps:
-            return self.start + (1.0 - self.start) * step / self.warmup_steps
+            return _rising(self.start, step, self.warmup_steps)
         span = self.total_steps - self.warmup_steps
         progress = min((step - self.warmup_steps) / span, 1.0)
         return self.final + (1.0 - self.final) * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+@dataclass
+class WarmupStableDecay:
+    """Share of the peak at each step. An object, so that LambdaLR's state_dict holds it."""
+
+    warmup_steps: int
+    decay_from: int
+    total_steps: int
+    start: float
+    final: float
+
+    def __call__(self, step: int) -> float:
+        """The share at an optimizer step, counted from 0."""
+        if step < self.warmup_steps:
+            return _rising(self.start, step, self.warmup_steps)
+        left = (self.total_steps - step) / (self.total_steps - self.decay_from)
+        return self.final + (1.0 - self.final) * min(1.0, max(left, 0.0))
+
+
+def _rising(start: float, step: int, warmup_steps: int) -> float:
+    return start + (1.0 - start) * step / warmup_steps
+
+
+def _warm_up(steps: int | None, total_steps: int) -> int:
+    """Steps of the warm-up, the default share of all unless somebody says."""
+    if steps is None:
+        return int(total_steps) // _WARM_UP
+    _require_steps("warmup_steps", steps, 0)
+    return int(steps)
+
+
+def _require_final(final: float, peak: float) -> None:
+    if not (is_number(final) and 0.0 <= final <= peak):
+        raise ValueError(f"final={final!r} must lie between 0 and the peak, {peak:g}.")
 
 
 def _start_at(optimizer: Optimizer, lr: float, ratios: list[float]) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from optuna_lrss._method.search.longer import BASE_STEPS
+from optuna_lrss._result.progress import SearchProgress
 from optuna_lrss._study.arguments import is_number
 from optuna_lrss._study.arguments import require_count
 
@@ -46,7 +47,7 @@ class StepOptions(TypedDict, total=False):
     snapshot_on_host: bool
     seed: int
     check_state: bool
-    progress: bool
+    progress: bool | SearchProgress
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Settings:
     snapshot_on_host: bool = False
     seed: int = 0
     check_state: bool = True
-    progress: bool = True
+    progress: bool | SearchProgress = True
 
     def __post_init__(self) -> None:
         require_count("steps", self.steps)
@@ -147,7 +148,7 @@ def read_options(options: Mapping[str, Any]) -> tuple[Settings, SearchSpace, tup
     space = SearchSpace(**{k: rest.pop(k) for k in ("param_name", "low", "high") if k in rest})
     extra_state = read_objects(rest.pop("extra_state", ()))
     snapshots = read_snapshots(rest.pop("snapshots", None))
-    steps, auto = read_steps(rest.pop("steps", BASE_STEPS))
+    steps, auto = read_steps(rest.pop("steps", "auto"))
     return Settings(steps, auto, snapshots=snapshots, **rest), space, extra_state
 
 

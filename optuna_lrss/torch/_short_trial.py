@@ -16,29 +16,31 @@ from typing import NamedTuple
 import torch
 from torch import nn
 from torch.optim import Optimizer
-from tqdm import tqdm
 
 from optuna_lrss._method.divergence import divergence_limit
 from optuna_lrss._method.divergence import runaway_limit
-from optuna_lrss.torch._batches import draw_batches
 from optuna_lrss.torch._batches import to_device
 from optuna_lrss.torch._checks import refuse_unusable
 from optuna_lrss.torch._leaks import look_at
 from optuna_lrss.torch._leaks import same_updates
 from optuna_lrss.torch._leaks import sizes_of
 from optuna_lrss.torch._leaks import warn_of_leaks
+from optuna_lrss.torch._loaders import Loaders
 from optuna_lrss.torch._loss import BatchLoss
 from optuna_lrss.torch._optimizers import heavy_ball_momentum
 from optuna_lrss.torch._optimizers import learning_rate_ratios
 from optuna_lrss.torch._optimizers import optimized_parameters
 from optuna_lrss.torch._optimizers import own_learning_rate
 from optuna_lrss.torch._optimizers import set_learning_rate
+from optuna_lrss.torch._progress import Steps
 from optuna_lrss.torch._random import derived_seed
 from optuna_lrss.torch._random import preserved_random_state
 from optuna_lrss.torch._random import seed_everything
 from optuna_lrss.torch._settings import Settings
 from optuna_lrss.torch._snapshot import Snapshot
 from optuna_lrss.torch._statistics import MOST_BATCHES
+from optuna_lrss.torch._together import as_one
+from optuna_lrss.torch._together import heaviest
 from optuna_lrss.torch._updates import Updates
 from optuna_lrss.torch._validation import Validation
 from optuna_lrss.torch._validation import call_if_there
@@ -52,8 +54,7 @@ Report = Callable[[int, float], None]
 #: Optimizer steps of the checks before and after the first trial: what the first has left behind
 #: shows in the second.
 _STEPS_LOOKED_AT = 2
-# What a seed is for, so that no two purposes share a stream.
-_TRAIN_BATCHES, _VALIDATION_BATCHES, _TRAINING = range(3)  # 3 and 4: _validation; 100: _objective
+_TRAINING = 2  # what a seed is for; 0 and 1: _loaders, 3 and 4: _validation, 100: _objective
 
 
 class StepPieces(NamedTuple):
@@ -61,17 +62,17 @@ class StepPieces(NamedTuple):
 
     Attributes:
         model: The model.
-        optimizer: An optimizer over the model's parameters.
+        optimizer: An optimizer over the model's parameters, or several in a list.
         loss_fn: ``loss_fn(output, target)`` or ``loss_fn(model, batch)``.
         train_loader: Training batches.
-        validation_loader: Validation batches.
+        validation_loader: Validation batches; ``None`` holds training batches out.
     """
 
     model: nn.Module
-    optimizer: Optimizer
+    optimizer: Any  # not a union: whoever reads it back knows which of both it is
     loss_fn: Callable[[Any, Any], Any]
     train_loader: Iterable[Any]
-    validation_loader: Iterable[Any]
+    validation_loader: Iterable[Any] | None = None
 
 
 class Outcome(NamedTuple):
@@ -123,7 +124,7 @@ class ShortTrial:
         self._pieces = pieces
         self._settings = settings
         self._model = pieces.model
-        self._optimizer = pieces.optimizer
+        self._optimizer: Optimizer = as_one(pieces.optimizer)
         own_loss = (pieces.loss_fn,) if isinstance(pieces.loss_fn, nn.Module) else ()
         others = [*own_loss, *extra_state]
         refuse_unusable(self._model, self._optimizer, others)
@@ -135,24 +136,19 @@ class ShortTrial:
         self._device = _device_of(settings.device, self._parameters)
         self._updates = Updates(self._model, self._optimizer, loss, settings, self._device)
         self._baseline = baseline
-        if lag is None and not has_velocity(self._optimizer):
-            lag = lag_of(self._optimizer, settings.steps)
+        self._heaviest = heaviest(self._optimizer)
+        if lag is None and not has_velocity(self._heaviest):
+            lag = lag_of(self._heaviest, settings.steps)
         self._lag = lag
         self._check = check
         #: Loss of the best constant output, where it can be told; known with the baseline.
         self.guess: float | None = None
         self._loss_fn = pieces.loss_fn
         self._own_lr = own_learning_rate(self._optimizer)
-        validation_batches = draw_batches(
-            pieces.validation_loader,
-            settings.validation_batches,
-            name="validation_loader",
-            seed=derived_seed(settings.seed, _VALIDATION_BATCHES),
-            start_over=False,
-        )
+        self._loaders = Loaders(pieces.train_loader, pieces.validation_loader, settings)
         self._validate = Validation(
             self._updates,
-            self._on_device(validation_batches),
+            self._on_device(self._loaders.validation()),
             [value for value in self._objects if not isinstance(value, Optimizer)],
             self._parameters,
             settings.seed,
@@ -162,9 +158,14 @@ class ShortTrial:
         self._batches(repeat=0)
 
     @property
+    def held_out(self) -> int:
+        """Batches of the training loader that validate, for want of a validation loader."""
+        return self._loaders.held_out
+
+    @property
     def momentum(self) -> float:
         """Heavy-ball momentum of the optimizer; 0 where there is none."""
-        return heavy_ball_momentum(self._optimizer)
+        return heavy_ball_momentum(self._heaviest)
 
     @property
     def lag(self) -> float:
@@ -179,11 +180,11 @@ class ShortTrial:
                 self._to_start()
                 self._start_training()
                 seed_everything(derived_seed(self._settings.seed, _TRAINING, 0))
-                drive = Drive(self._optimizer)
+                drive = Drive(self._heaviest)
                 for end in range(size, len(batches) + 1, size)[:MOST_BATCHES]:
                     self._updates.gradients(batches[end - size : end])
                     drive.add()
-                self._lag = lag_of(self._optimizer, self._settings.steps, drive.missing())
+                self._lag = lag_of(self._heaviest, self._settings.steps, drive.missing())
         return self._lag
 
     @property
@@ -296,13 +297,12 @@ class ShortTrial:
     def _train(
         self, lr: float, steps: int, batches: list[Any], baseline: float, report: Report
     ) -> Outcome:
-        size, snapshots = self._settings.accumulate, self._settings.snapshots
+        snapshots = self._settings.snapshots
         limit = math.inf
-        for step in self._progress(lr, steps):
-            drawn = batches[(step - 1) * size : step * size]
-            if step > self._settings.steps:  # of a longer trial: they are kept on the host
-                drawn = self._on_device(drawn)
-            loss = self._updates.step(drawn)
+        going = Steps(lr, steps, self._settings.progress)
+        for step in going:
+            loss = self._updates.step(self._of_step(batches, step))
+            going.loss = loss
             if step == 1:
                 _refuse_broken(loss)
                 limit = runaway_limit(baseline, loss)
@@ -318,14 +318,6 @@ class ShortTrial:
         loss = math.inf if diverged else loss
         report(steps, loss)
         return Outcome(loss, steps, diverged, None if diverged else stderr)
-
-    def _progress(self, lr: float, steps: int) -> Iterable[int]:
-        # disable=None: off when standard error is not a terminal.
-        disable = None if self._settings.progress else True
-        bar: Iterable[int] = tqdm(
-            range(1, steps + 1), desc=f"lr {lr:.2e}", unit="step", leave=False, disable=disable
-        )
-        return bar
 
     # --- The start, and the caller's state ----------------------------------------------------
 
@@ -373,28 +365,22 @@ class ShortTrial:
         would not always fit there, and stay where the loader has them.
         """
         if repeat not in self._train_batches:
-            self._train_batches[repeat] = self._on_device(
-                self._drawn(repeat, self._settings.steps)
-            )
+            drawn = self._loaders.training(repeat)
+            self._train_batches[repeat] = self._on_device(drawn)
         batches = self._train_batches[repeat]
         if steps is None or steps <= self._settings.steps:
             return batches
         batches = self._more_batches.get(repeat, batches)
         if len(batches) < steps * self._settings.accumulate:
-            drawn = self._drawn(repeat, steps)
+            drawn = self._loaders.training(repeat, steps)
             self._more_batches[repeat] = batches = [*batches, *drawn[len(batches) :]]
         return batches
 
-    def _drawn(self, repeat: int, steps: int) -> list[Any]:
+    def _of_step(self, batches: list[Any], step: int) -> list[Any]:
+        """The batches of one optimizer step, counted from 1; those of longer trials come here."""
         size = self._settings.accumulate
-        return draw_batches(
-            self._pieces.train_loader,
-            steps * size,
-            name="train_loader",
-            seed=derived_seed(self._settings.seed, _TRAIN_BATCHES, repeat),
-            repeat=repeat,
-            window=self._settings.steps * size,
-        )
+        drawn = batches[(step - 1) * size : step * size]
+        return self._on_device(drawn) if step > self._settings.steps else drawn
 
     def _on_device(self, batches: list[Any]) -> list[Any]:
         return [to_device(batch, self._device) for batch in batches]

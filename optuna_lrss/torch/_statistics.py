@@ -69,7 +69,7 @@ def averaging(layers: list[_NormBase]) -> Iterator[None]:
     for layer in layers:
         layer.reset_running_stats()
     try:
-        with _eager():
+        with eager():
             yield
     finally:
         for layer, momentum, handle in zip(layers, momenta, handles, strict=True):
@@ -86,8 +86,9 @@ class _Count:
         layer.momentum = 1.0 / self._passes
 
 
-def _eager() -> AbstractContextManager[Any]:
+def eager() -> AbstractContextManager[Any]:
+    """Inside, a compiled model is run as it was written."""
     if hasattr(torch.compiler, "set_stance"):  # torch 2.6 and newer
-        eager: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
-        return eager
+        stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+        return stance
     return nullcontext()

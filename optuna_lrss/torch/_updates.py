@@ -49,6 +49,11 @@ class Updates:
         self._closure = _use_closure(optimizer, settings)
         self._scaler: torch.amp.GradScaler | None = None
 
+    @property
+    def uses_closure(self) -> bool:
+        """Whether the optimizer's step gets a closure."""
+        return self._closure
+
     def start(self) -> None:
         """To be called before the first step of a trial."""
         if self._settings.autocast is torch.float16:

@@ -27,7 +27,7 @@ _BATCHES_FOR_STDERR = 4
 #: A sum over samples equals the sum of two halves up to rounding, also in bfloat16; a mean is half
 #: of it.
 _SUM = 0.01
-_VALIDATION, _STATISTICS = 3, 4  # a seed's purpose, see _short_trial
+VALIDATION, STATISTICS = 3, 4  # a seed's purpose, see _short_trial
 
 
 class Validation:
@@ -71,7 +71,7 @@ class Validation:
             return
         if buffers <= self._statistics.buffers:  # one batch shows which of them are live
             batches = batches[:1]
-        seed_everything(derived_seed(self._seed, _STATISTICS))
+        seed_everything(derived_seed(self._seed, STATISTICS))
         self._updates.forward(batches)
 
     def __call__(self, training: list[Any]) -> tuple[float, float | None]:
@@ -84,7 +84,7 @@ class Validation:
             training: The trial's training batches, for running statistics.
         """
         with preserved_random_state(), self._measured_statistics(training), self._evaluating():
-            seed_everything(derived_seed(self._seed, _VALIDATION))
+            seed_everything(derived_seed(self._seed, VALIDATION))
             losses = [self._loss_of(batch) for batch in self._batches]
             if self._summed is None:
                 self._summed = self._is_sum(self._batches[0], losses[0])
@@ -115,7 +115,7 @@ class Validation:
         if parts is None or not math.isfinite(loss) or loss == 0.0:
             return False
         try:
-            seed_everything(derived_seed(self._seed, _VALIDATION))
+            seed_everything(derived_seed(self._seed, VALIDATION))
             together = sum(self._loss_of(part) for part in parts)
         except (RuntimeError, ValueError, TypeError, IndexError, KeyError):
             return False  # a loss that cannot do without the whole batch
@@ -133,7 +133,7 @@ class Validation:
             yield
             return
         training = Snapshot(self._objects, leave=self._parameters)
-        seed_everything(derived_seed(self._seed, _STATISTICS))
+        seed_everything(derived_seed(self._seed, STATISTICS))
         with averaging(live):
             self._updates.forward(batches[:MOST_BATCHES])
         yield

@@ -19,6 +19,7 @@ from optuna_lrss.visualization._lr_curve_info import _Point
 from optuna_lrss.visualization._read import read
 from optuna_lrss.visualization._source import warn_empty
 from optuna_lrss.visualization._style import GREY
+from optuna_lrss.visualization._style import LONGER
 from optuna_lrss.visualization._style import POINTS
 from optuna_lrss.visualization._style import TRIALS
 from optuna_lrss.visualization._style import rounded
@@ -43,7 +44,8 @@ def plot_lr_curve(
     Trials are coloured by their order; what diverged, or lies far above the untrained model, is
     pinned to the top edge. The line is the model that the points of interest were read from, with
     a band of one standard deviation of one loss where repeats have measured it. Horizontal bars
-    reach from each pick to its known neighbours.
+    are the intervals of the picks. Longer trials, which ``recommended`` and ``peak`` are read
+    from, are small diamonds on a line of their own.
 
     Args:
         study_or_result: A study, or an analysis.
@@ -92,6 +94,14 @@ def _get_lr_curve_plot(info: _LRCurveInfo) -> Figure:
     )  # fmt: skip
     for trace in _trials(go, info):
         figure.add_trace(trace)
+    for longer in info.longer:
+        figure.add_trace(
+            go.Scatter(
+                x=longer.lr, y=longer.loss, mode="lines+markers", name=longer.label,
+                line={"color": LONGER.color, "dash": LONGER.dash, "width": 1.2},
+                marker={"color": LONGER.color, "symbol": LONGER.symbol, "size": 7},
+            )
+        )  # fmt: skip
     for mark in info.marks:
         _plotly.vertical(figure, mark.lr, POINTS[mark.name])
         figure.add_trace(_mark(go, mark))
@@ -132,9 +142,12 @@ def _trials(go: Any, info: _LRCurveInfo) -> list[Any]:
             "size": 9 if pinned else 7,
             "line": {"width": 1, "color": GREY},
             "showscale": not pinned or len(points) == len(numbers),
+            # narrow: what it takes from the plot's width, the legend's two columns lack
             "colorbar": {
-                "title": {"text": "trial"},
-                "thickness": 10,
+                "title": {"text": "trial", "side": "right", "font": {"size": 11}},
+                "tickfont": {"size": 10},
+                "thickness": 8,
+                "xpad": 4,
                 "len": 0.8,
                 "outlinewidth": 0,
             },

@@ -40,13 +40,21 @@ class _Point(NamedTuple):
 
 
 class _Mark(NamedTuple):
-    """A pick or window edge on the curve, and its known neighbours."""
+    """A pick or window edge on the curve, and its interval."""
 
     name: str
     lr: float
     loss: float
     low: float
     high: float
+
+
+class _Longer(NamedTuple):
+    """Longer trials, up to where their losses leave the axis."""
+
+    label: str
+    lr: list[float]
+    loss: list[float]
 
 
 class _LRCurveInfo(NamedTuple):
@@ -60,6 +68,7 @@ class _LRCurveInfo(NamedTuple):
     baseline: float | None
     window: tuple[float, float] | None
     marks: list[_Mark]
+    longer: list[_Longer]
     loss_range: tuple[float, float]
     reason: str
 
@@ -82,6 +91,7 @@ def _get_lr_curve_info(source: Source) -> _LRCurveInfo:
         baseline=source.baseline,
         window=None if source.result is None else (source.result.min_lr, source.result.max_lr),
         marks=_marks(source),
+        longer=_longer(source, high),
         loss_range=(low, high),
         reason=source.reason,
     )
@@ -108,6 +118,8 @@ def _level(source: Source) -> float:
 def _loss_range(source: Source, level: float) -> tuple[float, float]:
     finite = source.curve.loss[source.curve.finite]
     lowest = float(finite.min()) if finite.size else level
+    for curve in () if source.result is None else source.result.longer.values():
+        lowest = min(lowest, float(curve.loss.min(initial=lowest)))
     drop = max(level - lowest, 0.05 * abs(level), 1e-12)
     return min(lowest, level) - MARGIN * drop, level + (WALL - 1.0) * drop
 
@@ -142,6 +154,7 @@ def _marks(source: Source) -> list[_Mark]:
     result = source.result
     if result is None:
         return []
+    intervals = result.intervals
     x, loss = model(result, thin=1)
     known, intervals = np.isfinite(loss), result.intervals
     return [
@@ -153,3 +166,15 @@ def _marks(source: Source) -> list[_Mark]:
         )
         for name in (*PICKS, "min_lr", "max_lr")
     ]
+
+
+def _longer(source: Source, high: float) -> list[_Longer]:
+    result = source.result
+    if result is None:
+        return []
+    found = []
+    for steps, curve in result.longer.items():
+        shown = curve.loss <= high
+        lr, loss = curve.lr[shown].tolist(), rounded(curve.loss[shown].tolist())
+        found.append(_Longer(f"{steps} steps", lr, loss))
+    return found

@@ -49,6 +49,9 @@ TRIALS: dict[bool, Style] = {
     True: Style("diverged or beyond", GREY, "solid", "triangle-up", "-", "^"),
 }
 
+#: Longer trials, whatever their steps: the legend says how many.
+LONGER = Style("longer trials", "#1f8a8a", "solid", "diamond", "-", "d")
+
 #: Why the sampler tried a learning rate.
 ROLES: dict[str, Style] = {
     "coarse": Style("coarse look", GREY, "solid", "circle", "-", "o"),

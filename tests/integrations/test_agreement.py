@@ -119,6 +119,7 @@ def test_trainer_lightning_and_plain_torch_find_the_same_to_the_bit(tmp_path: Pa
         batches(VALIDATION, 200),
         accumulate=ACCUMULATE,
         clip_norm=CLIP,
+        total_steps=20,  # as the trainers know
         **OPTIONS,
     )
     assert plain.n_trials > 10

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from typing import NamedTuple
 
@@ -15,12 +16,16 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 from torch import nn
+from torch.optim import lr_scheduler
 from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader
 from torch.utils.data import TensorDataset
 
 from optuna_lrss import LRAnalysis
 from optuna_lrss import TooFewPointsError
+from optuna_lrss._result.interrupted import interrupted
+from optuna_lrss.integrations import _lightning
+from optuna_lrss.integrations import _search
 from optuna_lrss.integrations.lightning import LRStepFinder
 from optuna_lrss.integrations.lightning import ManualOptimizationError
 from optuna_lrss.integrations.lightning import apply
@@ -357,19 +362,36 @@ def test_the_training_afterwards_is_that_without_a_search(make: MakeTrainer, for
     found, called = module(), module()
     torch.manual_seed(1)
     result = quick(make(), found, *loaders(shuffle=True), apply=True)
-    assert found.lr == result.recommended
+    assert found.lr in _for_a_schedule(result)
     finder = LRStepFinder(**QUICK)
-    new = module(result.recommended)
+    new = module(found.lr)
     for model, callbacks in ((found, []), (called, [finder]), (new, [])):
         torch.manual_seed(1)
         make(callbacks=callbacks, gradient_clip_val=1.0).fit(model, *loaders(shuffle=True))
     assert weights(found) == weights(new)
     assert finder.result is not None
-    assert called.lr == finder.lr == finder.result.recommended
+    assert called.lr == finder.lr
+    assert finder.lr in _for_a_schedule(finder.result)
     expected = module(finder.lr)
     torch.manual_seed(1)
     make(gradient_clip_val=1.0).fit(expected, *loaders(shuffle=True))
     assert weights(called) == weights(expected)
+
+
+def _for_a_schedule(result: LRAnalysis) -> tuple[float, float]:
+    return result.recommended, getattr(result, "peak", result.recommended)
+
+
+def test_ctrl_c_in_the_search_of_a_callback_ends_the_run(
+    make: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped = interrupted(quick(make(), Scheduled(), *loaders()))
+    monkeypatch.setattr(_lightning, "_find_lr", lambda *args, **options: stopped)
+    assert find_lr(make(), Scheduled(), *loaders(), progress=False) is stopped
+    trainer = make(callbacks=[LRStepFinder(**QUICK)])
+    with pytest.raises((KeyboardInterrupt, SystemExit)):  # what Lightning makes of Ctrl-C
+        trainer.fit(Scheduled(), *loaders())
+    assert trainer.global_step == 0
 
 
 def test_schedules_do_not_change_what_is_found(make: MakeTrainer) -> None:
@@ -502,8 +524,6 @@ def test_missing_data_and_steps_that_cannot_be_repeated_are_refused(make: MakeTr
             return None
 
     train, validation = loaders()
-    with pytest.raises(ValueError, match=r"no validation data .* give val_dataloaders"):
-        quick(make(), Classifier(), train)
     with pytest.raises(ValueError, match="takes a dataloader_iter"):
         quick(make(), Drawing(), train, validation)
     with pytest.raises(ValueError, match="training_step returned NoneType without a loss"):
@@ -533,3 +553,111 @@ def test_a_run_from_a_checkpoint_keeps_its_learning_rate(make: MakeTrainer, tmp_
     make(callbacks=[finder]).fit(module, *data, ckpt_path=tmp_path / "epoch.ckpt")
     assert finder.result is None
     assert module.lr == 0.01
+
+
+# --- Without validation data ---------------------------------------------------------------------
+
+
+class Noting(Classifier):
+    """Notes the rows that its training steps see, by whether they are trained on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        notes.clear()
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        rows = (x.numpy().tobytes() for x in batch[0])
+        notes.setdefault((self.training, self.trainer.training), set()).update(rows)
+        return self.loss(batch)
+
+
+notes: dict[tuple[bool, bool], set[bytes]] = {}
+
+
+@pytest.mark.parametrize("options", [{}, {"limit_val_batches": 0}])
+def test_without_validation_data_batches_are_held_out_of_training(
+    make: MakeTrainer, options: dict[str, Any]
+) -> None:
+    data = loaders(shuffle=True)
+    result = quick(make(**options), Noting(), *(data if options else data[:1]))
+    assert result.held_out == 8
+    assert set(notes) == {(True, True), (False, False)}
+    assert len(notes[False, False]) > 200
+    assert not notes[True, True] & notes[False, False]
+
+
+def test_the_monitored_value_of_held_out_batches(make: MakeTrainer) -> None:
+    train, _ = loaders()
+    monitored = one_trial(make(), Classifier(), train, lr=0.02, monitor="val_loss")
+    assert monitored == pytest.approx(one_trial(make(), Classifier(), train, lr=0.02))
+
+
+# --- The schedule and the length of the training -------------------------------------------------
+
+
+def _half(step: int) -> float:
+    return 1.0 if step < 10 else 0.1
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "decays"),
+    [
+        (None, False),
+        (lambda o: lr_scheduler.CosineAnnealingLR(o, 20), True),
+        (lambda o: lr_scheduler.LambdaLR(o, lambda step: 1 - step / 20), True),
+        (lambda o: lr_scheduler.LambdaLR(o, lambda step: min(1, step / 5)), False),  # a warm-up
+        (lambda o: {"scheduler": lr_scheduler.LambdaLR(o, _half), "interval": "step"}, True),
+        (lambda o: {"scheduler": lr_scheduler.LambdaLR(o, _half), "interval": "epoch"}, False),
+        (lambda o: lr_scheduler.LinearLR(o, total_iters=5), False),
+    ],
+    ids=["none", "cosine", "linear", "warm-up", "by step", "by epoch", "unknown"],
+)
+def test_a_decaying_schedule_gets_the_peak(
+    make: MakeTrainer, scheduler: Any, *, decays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Scheduled(Classifier):
+        def configure_optimizers(self) -> Any:
+            optimizer = super().configure_optimizers()
+            if scheduler is None:
+                return optimizer
+            made = scheduler(optimizer)
+            made = made if isinstance(made, dict) else {"scheduler": made, "interval": "step"}
+            return {"optimizer": optimizer, "lr_scheduler": made}
+
+    found, module = _known_search(monkeypatch), Scheduled()
+    find_lr(make(), module, *loaders(), apply=True)
+    assert module.lr == (found.peak if decays else found.recommended)
+
+
+def test_the_search_is_told_the_optimizer_steps_of_the_whole_training(
+    make: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = _known_search(monkeypatch)
+    find_lr(make(max_steps=37), Classifier(), *loaders())
+    epochs = make(max_steps=-1, max_epochs=3, accumulate_grad_batches=2)
+    find_lr(epochs, Classifier(), *loaders())
+    endless = make(max_steps=-1, max_epochs=-1)
+    find_lr(endless, Classifier(), *loaders())
+    assert found.told == [37, 3 * 19, None]  # 1200 rows in batches of 32, two a step
+
+
+def _known_search(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Replaces the search by one that finds two known rates; notes the training's length."""
+    found = SimpleNamespace(recommended=0.0125, peak=0.03, told=[])
+
+    def search(*_: Any, **options: Any) -> Any:
+        found.told.append(options.get("total_steps"))
+        return found
+
+    monkeypatch.setattr("optuna_lrss.integrations._lightning._find_lr", search)
+    monkeypatch.setitem(_search.StepOptions.__annotations__, "total_steps", int)
+    return found
+
+
+def test_a_result_is_applied_to_a_module(make: MakeTrainer) -> None:
+    module = Classifier()
+    result = quick(make(), module, *loaders())
+    result.apply(module)
+    assert module.lr == result.recommended
+    result.apply(module, "max_lr")
+    assert module.lr == result.max_lr

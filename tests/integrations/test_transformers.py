@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -21,9 +22,12 @@ from optuna_lrss import LRAnalysis
 from optuna_lrss import LRStepSampler
 from optuna_lrss import TooFewPointsError
 from optuna_lrss import analyze
+from optuna_lrss._result.interrupted import interrupted
+from optuna_lrss.integrations import transformers as transformers_integration
 from optuna_lrss.integrations.transformers import LRFinderCallback
 from optuna_lrss.integrations.transformers import apply
 from optuna_lrss.integrations.transformers import find_lr
+from optuna_lrss.integrations.transformers import rate_for
 from tests.integrations.cases import TRAIN
 from tests.integrations.cases import VALIDATION
 from tests.integrations.cases import digits
@@ -298,7 +302,7 @@ def test_the_training_afterwards_is_that_of_a_new_trainer(make: Make, kind: str)
     result = quick(searched, apply=True)
     callback = LRFinderCallback(called, **QUICK)
     called.add_callback(callback)
-    new = make(**passed(kind, result.recommended))
+    new = make(**passed(kind, rate_for(searched, result)))
     for trainer in (searched, called, new):
         torch.manual_seed(1)
         trainer.train()
@@ -311,6 +315,19 @@ def test_the_training_afterwards_is_that_of_a_new_trainer(make: Make, kind: str)
     torch.manual_seed(1)
     other.train()
     assert weights(other.model) != weights(new.model)
+
+
+def test_ctrl_c_in_the_search_of_a_callback_ends_the_training(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped = interrupted(quick(make()))
+    monkeypatch.setattr(transformers_integration, "_find_lr", lambda *args, **options: stopped)
+    assert find_lr(make(), progress=False) is stopped
+    called = make()
+    called.add_callback(LRFinderCallback(called, **QUICK))
+    with pytest.raises(KeyboardInterrupt):
+        called.train()
+    assert called.state.global_step == 0
 
 
 def test_a_search_that_is_not_applied_changes_no_training(make: Make) -> None:
@@ -331,7 +348,7 @@ def test_a_trained_trainer_is_searched_from_where_it_is_and_trains_on(make: Make
     assert result.baseline == pytest.approx(trainer.evaluate()["eval_loss"], rel=1e-6)
     trainer.lr_scheduler = None
     trainer.create_scheduler(10)
-    assert trainer.lr_scheduler.base_lrs == [result.recommended] * 2
+    assert trainer.lr_scheduler.base_lrs == [rate_for(trainer, result)] * 2
 
 
 def test_a_resumed_training_keeps_its_learning_rate(make: Make) -> None:
@@ -352,7 +369,7 @@ def test_a_resumed_training_keeps_its_learning_rate(make: Make) -> None:
 def test_the_learning_rate_is_the_arguments_and_not_the_first_groups(make: Make) -> None:
     searched = make(cls=TenTimesLower)
     result = quick(searched, apply=True)
-    new = make(cls=TenTimesLower, learning_rate=result.recommended)
+    new = make(cls=TenTimesLower, learning_rate=rate_for(searched, result))
     for trainer in (searched, new):
         torch.manual_seed(1)
         trainer.train()
@@ -391,7 +408,7 @@ def test_lora_trains_its_adapters_alone(make: Make) -> None:
     before = weights(searched.model)
     result = quick(searched, apply=True, steps=20)
     assert weights(searched.model) == before
-    new = make(adapted(), **options, learning_rate=result.recommended)
+    new = make(adapted(), **options, learning_rate=rate_for(searched, result))
     for trainer in (searched, new):
         torch.manual_seed(1)
         trainer.train()
@@ -436,15 +453,13 @@ def test_hyperparameter_search_gives_the_curve_and_its_best_run_is_no_pick(make:
     assert lowest == pytest.approx(result.max_lr, rel=0.6)
     assert lowest > 1.8 * result.recommended
     ours = quick(make(given={"model_init": Classifier}), steps=20)
-    assert result.recommended == pytest.approx(ours.recommended, rel=0.3)
+    assert result.midpoint == pytest.approx(ours.midpoint, rel=0.3)
 
 
 # --- Errors --------------------------------------------------------------------------------------
 
 
 def test_what_cannot_be_searched_says_what_to_do(make: Make) -> None:
-    with pytest.raises(ValueError, match=r"no eval_dataset .* find_lr\(trainer, eval_dataset="):
-        quick(make(given={"eval_dataset": None}))
     quick(make(given={"eval_dataset": None}), eval_dataset=rows(VALIDATION))
     unlabelled = [{"pixels": row["pixels"]} for row in rows(VALIDATION)]
     with pytest.raises(ValueError, match=r"no loss on the evaluation data.*label_names"):
@@ -459,3 +474,108 @@ def test_what_cannot_be_searched_says_what_to_do(make: Make) -> None:
         quick(several)
     with pytest.raises(ValueError, match="steps=0"):
         quick(make(), steps=0)
+
+
+# --- Without evaluation data ---------------------------------------------------------------------
+
+
+class Noting(Trainer):
+    """Notes the rows that each forward pass sees, by whether they are trained on."""
+
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **options: Any) -> Any:
+        self.seen[model.training].update(x.numpy().tobytes() for x in inputs["pixels"])
+        return super().compute_loss(model, inputs, *args, **options)
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_without_evaluation_data_batches_are_held_out_of_training(
+    make: Make, accumulate: int
+) -> None:
+    given = {"eval_dataset": None}
+    trainer = make(
+        cls=Noting,
+        given=given,
+        per_device_train_batch_size=16,
+        gradient_accumulation_steps=accumulate,
+    )
+    trainer.seen = {True: set(), False: set()}
+    result = quick(trainer)
+    assert result.held_out == {1: 8, 3: 9}[accumulate]  # whole steps
+    assert len(trainer.seen[False]) >= 120
+    assert not trainer.seen[True] & trainer.seen[False]
+    assert "batches were held" in str(result)
+
+
+# --- The schedule and the length of the training -------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("configured", "kind"),
+    [
+        ({"lr_scheduler_type": "linear"}, "decaying"),
+        ({"lr_scheduler_type": "cosine"}, "decaying"),
+        ({"lr_scheduler_type": "constant_with_warmup"}, "constant"),
+        ({"lr_scheduler_type": "inverse_sqrt"}, "unknown"),
+    ],
+)
+def test_a_decaying_schedule_gets_the_peak(
+    make: Make, configured: Any, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make(**configured)
+    picks = _known_search(monkeypatch)
+    find_lr(trainer, apply=True)
+    assert trainer.args.learning_rate == (picks.peak if kind == "decaying" else picks.recommended)
+
+
+@pytest.mark.parametrize(
+    ("share", "decays"),
+    [
+        (lambda step: 1 - step / 20, True),
+        (lambda step: min(1.0, (20 - step) / 2), False),  # near its peak for most of the time
+        (lambda step: 1.0, False),
+    ],
+)
+def test_a_scheduler_that_was_passed_in_counts_by_its_shape(
+    make: Make, share: Any, *, decays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Classifier()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
+    trainer = make(model, given={"optimizers": (optimizer, scheduler)})
+    picks = _known_search(monkeypatch)
+    find_lr(trainer, apply=True)
+    expected = picks.peak if decays else picks.recommended
+    assert optimizer.param_groups[0]["initial_lr"] == expected
+
+
+def test_the_search_is_told_the_optimizer_steps_of_the_whole_training(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = _known_search(monkeypatch).told
+    find_lr(make(max_steps=37))
+    epochs = make(max_steps=-1, num_train_epochs=3, gradient_accumulation_steps=2)
+    find_lr(epochs)
+    assert told == [37, 3 * 19]  # 1200 rows in batches of 32, two a step
+
+
+def _known_search(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Replaces the search by one that finds two known rates; notes the training's length."""
+
+    found = SimpleNamespace(recommended=0.0125, peak=0.03, told=[])
+
+    def search(*_: Any, **options: Any) -> Any:
+        found.told.append(options.get("total_steps"))
+        return found
+
+    monkeypatch.setattr("optuna_lrss.integrations.transformers._find_lr", search)
+    return found
+
+
+def test_a_result_is_applied_to_a_trainer_as_its_schedule_wants(make: Make) -> None:
+    result = quick(make())
+    for kind, lr in (("linear", result.peak), ("constant", result.recommended)):
+        trainer = make(lr_scheduler_type=kind)
+        result.apply(trainer)
+        assert trainer.args.learning_rate == lr
+        result.apply(trainer, "max_lr")
+        assert trainer.args.learning_rate == result.max_lr

@@ -302,6 +302,6 @@ def test_the_committed_page_holds_nothing_but_its_results() -> None:
     assert render(results) == (folder / "index.md").read_text(encoding="utf-8")
 
 
-def test_the_readme_quotes_the_committed_results() -> None:
+def test_the_results_page_quotes_the_committed_results() -> None:
     table = summary_of(read_all(ROOT / "docs" / "paper", "cpu"))
-    assert table in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert table in (ROOT / "docs" / "results" / "index.md").read_text(encoding="utf-8")

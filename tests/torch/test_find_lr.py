@@ -77,6 +77,61 @@ def test_ctrl_c_puts_everything_back() -> None:
     assert fingerprint(*pieces[:2]) == before
 
 
+def interrupted_at(call: int) -> Any:
+    """A loss that is stopped by Ctrl-C when it is asked for the so manieth time."""
+    calls = []
+
+    def loss_fn(model: nn.Module, batch: Any) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return F.cross_entropy(model(batch[0]), batch[1])
+
+    return loss_fn
+
+
+def test_ctrl_c_gives_the_answer_so_far() -> None:
+    pieces = make_pieces(MODELS["cnn"], OPTIMIZERS["adamw"])
+    before = fingerprint(*pieces[:2])
+    storage = optuna.storages.InMemoryStorage()
+    kept: dict[str, Any] = {"storage": storage, "study_name": "cnn", "progress": False}
+    whole = find_lr(*make_pieces(MODELS["cnn"], OPTIMIZERS["adamw"]), progress=False)
+    result = find_lr(*pieces._replace(loss_fn=interrupted_at(700)), **kept)
+    assert fingerprint(*pieces[:2]) == before
+    assert 3 <= result.n_trials < whole.n_trials
+    assert not result.resolved
+    codes = [doubt.code for doubt in result.diagnostics]
+    assert "interrupted" in codes
+    assert not {"unresolved", "failed-trials"} & set(codes)
+    # The search goes on where it was stopped, and comes to the same end.
+    again = find_lr(*make_pieces(MODELS["cnn"], OPTIMIZERS["adamw"]), **kept)
+    assert again.recommended == whole.recommended
+    assert "interrupted" not in [doubt.code for doubt in again.diagnostics]
+
+
+def test_a_search_is_seen_as_it_comes(caplog: pytest.LogCaptureFixture) -> None:
+    result = find_lr(*make_pieces(), n_trials=5)
+    said = [r.getMessage() for r in caplog.records if r.name == "optuna_lrss"]
+    assert len(said) == result.n_trials + 1
+    assert ", 20 steps, loss " in said[0]
+    assert said[-2].endswith("nothing left")
+    assert said[-1].startswith("not resolved yet after 5 short trials, in ")
+    caplog.clear()
+    find_lr(*make_pieces(), n_trials=5, progress=False)
+    assert not [r for r in caplog.records if r.name == "optuna_lrss"]
+
+
+def test_one_bar_in_a_terminal_with_the_steps_in_it(capsys: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setattr("optuna_lrss._result.progress._REDRAW", 0.0)
+    find_lr(*make_pieces(), n_trials=5)
+    err = capsys.readouterr().err
+    assert " step 20/20 loss " in err
+    assert err.count("\n") == 1
+    find_lr(*make_pieces(), n_trials=5, progress=False)
+    assert capsys.readouterr().err == ""
+
+
 def test_study_is_kept_and_a_finished_one_only_analysed() -> None:
     storage = optuna.storages.InMemoryStorage()
     options: dict[str, Any] = {"storage": storage, "study_name": "mlp", "param_name": "eta"}

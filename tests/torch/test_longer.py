@@ -208,9 +208,9 @@ def test_a_whole_search_and_nothing_is_left_behind() -> None:
 
 def test_a_search_of_short_trials_goes_on_with_longer_ones() -> None:
     where = {"storage": optuna.storages.InMemoryStorage(), "study_name": "s"}
-    short = find_lr(*make_pieces(), **where)
+    short = find_lr(*make_pieces(), steps=20, **where)
     assert short.longer == {}
-    result = find_lr(*make_pieces(), steps="auto", **where)
+    result = find_lr(*make_pieces(), **where)
     assert result.longer.keys() >= {80}
     for name in ("min_lr", "max_lr", "midpoint", "half_loss", "steepest"):
         assert getattr(result, name) == getattr(short, name)

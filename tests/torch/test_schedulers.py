@@ -22,6 +22,7 @@ from optuna_lrss.torch import apply_learning_rate
 from optuna_lrss.torch._schedulers import cyclical
 from optuna_lrss.torch._schedulers import one_cycle
 from optuna_lrss.torch._schedulers import warmup_cosine
+from optuna_lrss.torch._schedulers import wsd
 from tests.visualization import cases
 
 
@@ -38,6 +39,7 @@ MAKERS: dict[str, Make] = {
     "warmup_cosine": lambda optimizer: warmup_cosine(
         optimizer, 100, low=LOW, peak=PEAK, warmup_steps=20
     ),
+    "wsd": lambda optimizer: wsd(optimizer, 100, low=LOW, peak=PEAK, warmup_steps=20),
 }
 EVERY = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 
@@ -105,6 +107,56 @@ def test_warmup_cosine_is_its_formula() -> None:
         for t in range(20, 101)
     ]
     assert rates == pytest.approx(rising + falling)
+
+
+def test_wsd_is_its_formula() -> None:
+    optimizer = _optimizer()
+    scheduler = wsd(
+        optimizer, 100, low=LOW, peak=PEAK, warmup_steps=20, decay_share=0.4, final=2e-4
+    )
+    assert isinstance(scheduler, LambdaLR)
+    rates = [a for a, _ in _rates(optimizer, scheduler, 103)]
+    rising = [LOW + (PEAK - LOW) * t / 20 for t in range(20)]
+    falling = [2e-4 + (PEAK - 2e-4) * (100 - t) / 40 for t in range(60, 101)]
+    assert rates == pytest.approx(rising + [PEAK] * 40 + falling + [2e-4] * 2)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 100, 1001])
+def test_wsd_without_warmup_is_the_schedule_that_the_peak_was_fitted_on(steps: int) -> None:
+    from examples.benchmarks.landscapes.engine import schedules
+
+    optimizer = _optimizer()
+    rates = _rates(optimizer, wsd(optimizer, steps, low=LOW, peak=PEAK, warmup_steps=0), steps)
+    assert [a / PEAK for a, _ in rates] == pytest.approx(schedules.wsd(steps))
+
+
+def test_wsd_warms_up_for_a_twentieth_unless_the_decay_begins_before() -> None:
+    optimizer = _optimizer()
+    rates = [a for a, _ in _rates(optimizer, wsd(optimizer, 100, low=LOW, peak=PEAK), 100)]
+    assert (rates[0], rates[5]) == pytest.approx((LOW, PEAK))
+    assert rates[4] < PEAK
+    whole = wsd(_optimizer(), 100, low=LOW, peak=PEAK, decay_share=1.0)
+    assert whole.get_last_lr()[0] == pytest.approx(PEAK)
+
+
+def test_wsd_is_the_same_for_longer_trainings_until_it_decays() -> None:
+    short, long = _optimizer(), _optimizer()
+    until = _rates(short, wsd(short, 100, low=LOW, peak=PEAK, warmup_steps=5), 80)
+    assert _rates(long, wsd(long, 1000, low=LOW, peak=PEAK, warmup_steps=5), 80) == until
+
+
+def test_what_wsd_cannot_do_is_refused() -> None:
+    for share in (0.0, 1.5, -0.1, math.nan, "0.2", None):
+        with pytest.raises(ValueError, match=r"decay_share=.*must lie in \(0, 1\]"):
+            wsd(_optimizer(), 10, low=LOW, peak=PEAK, decay_share=share)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"warmup_steps=9 must be at most 8"):
+        wsd(_optimizer(), 10, low=LOW, peak=PEAK, warmup_steps=9)
+    with pytest.raises(ValueError, match="final=1"):
+        wsd(_optimizer(), 10, low=LOW, peak=PEAK, final=1.0)
+    with pytest.raises(ValueError, match=r"total_steps=0.*len\(train_loader\)"):
+        wsd(_optimizer(), 0, low=LOW, peak=PEAK)
+    with pytest.raises(ValueError, match="low="):
+        wsd(_optimizer(), 10, low=PEAK, peak=LOW)
 
 
 def test_warmup_defaults_to_a_twentieth_and_may_be_none_at_all() -> None:
@@ -230,6 +282,18 @@ def test_methods_go_from_the_window_to_the_peak_of_their_own_length(total_steps:
     assert max(warm) == pytest.approx(high)
 
 
+def test_wsd_holds_half_way_between_recommended_and_peak() -> None:
+    result = analyze(cases.plain())
+    of_length = result.with_total_steps(100)
+    low, pick = result.min_lr, math.sqrt(of_length.recommended * of_length.peak)
+    held = _schedule(lambda o: result.wsd(o, 100), 101)
+    assert (held[0], held[79], max(held)) == pytest.approx((low, pick, pick))
+    assert held[-1] == pytest.approx(0.0, abs=1e-12)
+    high = result.max_lr
+    whole = _schedule(lambda o: result.wsd(o, 100, peak=high, decay_share=0.5), 101)
+    assert (whole[50], whole[75]) == pytest.approx((high, high / 2))
+
+
 def test_cyclical_has_the_bounds_of_a_window_that_holds() -> None:
     result = analyze(cases.plain())
     with warnings.catch_warnings():
@@ -272,7 +336,7 @@ def test_a_peak_below_the_window_still_rises_to_itself() -> None:
 @pytest.mark.parametrize("steps", [None, 2.5, 0, True, "100"])
 def test_a_schedule_of_no_length_is_refused_by_the_methods_too(steps: Any) -> None:
     result = analyze(cases.plain())
-    for make in (result.one_cycle, result.warmup_cosine):
+    for make in (result.one_cycle, result.warmup_cosine, result.wsd):
         with pytest.raises(
             ValueError, match=rf"total_steps={steps!r}.*len\(train_loader\) \* epochs"
         ):

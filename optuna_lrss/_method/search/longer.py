@@ -54,7 +54,7 @@ _NEAR_LOWEST = (0.0, _SPACING, -2.0 * _SPACING, -4.0 * _SPACING)
 #: ... and from the cliff, where they did not: in half decades, as the search's own first look.
 _FROM_CLIFF = (0.0, -0.5, 0.5, -1.0, -1.5)
 #: How many trials to spend in all, for the one and for the other.
-_FEW, _MANY = 5, 8
+FEW, _MANY = 5, 8
 
 
 def gained(curve: LRCurve, baseline: float) -> float:
@@ -89,10 +89,9 @@ def next_horizon(
         return None
     if baseline is None:
         return longer if steps == base else None
-    share = gained(curve, baseline)
     if steps == base:
-        return longer if share > 0.0 else None
-    return longer if share < ENOUGH else None
+        return longer
+    return longer if 0.0 < gained(curve, baseline) < ENOUGH else None
 
 
 def next_longer(
@@ -138,7 +137,7 @@ def _first_look(
     learns = least < level
     lowest = float(np.log10(upper_end(shorter, level, least)) if learns else x[0])
     if learns and (baseline is None or gained(shorter, baseline) >= ENOUGH):
-        wanted, most = [lowest + step for step in _NEAR_LOWEST], _FEW
+        wanted, most = [lowest + step for step in _NEAR_LOWEST], FEW
     else:
         stands = shorter.loss <= level + abs(level)  # twice the untrained loss is over the cliff
         cliff = float(x[np.flatnonzero(stands)[-1]])

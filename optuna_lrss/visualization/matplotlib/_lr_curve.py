@@ -16,6 +16,7 @@ from optuna_lrss.visualization._lr_curve_info import _Mark
 from optuna_lrss.visualization._read import read
 from optuna_lrss.visualization._source import warn_empty
 from optuna_lrss.visualization._style import GREY
+from optuna_lrss.visualization._style import LONGER
 from optuna_lrss.visualization._style import POINTS
 from optuna_lrss.visualization._style import TRIALS
 from optuna_lrss.visualization.matplotlib import _axes
@@ -67,6 +68,9 @@ def _get_lr_curve_axes(info: _LRCurveInfo) -> Axes:
         )  # fmt: skip
     _draw_line(ax, info)
     _draw_trials(ax, info)
+    for longer in info.longer:
+        style = {"color": LONGER.color, "ls": LONGER.linestyle, "marker": LONGER.marker}
+        ax.plot(longer.lr, longer.loss, lw=1.2, ms=5, label=longer.label, **style)
     for mark in info.marks:
         _draw_mark(ax, mark)
     if info.reason:

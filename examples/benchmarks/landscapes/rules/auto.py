@@ -32,18 +32,19 @@ class Searched:
     """What a search knows.
 
     Attributes:
-        curves: Losses at each horizon, the search's own 20 steps first.
-        points: What is read off the first.
+        curves: Losses at each horizon, the search's own 20 steps first; from the first horizon on
+            that has a window.
+        points: What is read off the first; `None` where no horizon has a window.
         cost: Optimizer steps spent.
     """
 
     curves: dict[int, LRCurve]
-    points: PointsOfInterest
+    points: PointsOfInterest | None
     cost: int
 
 
-def search(cell: Cell, *, longer: bool = True) -> Searched | None:
-    """The search on a cell's curves; counts its cost. `None` where there is no window.
+def search(cell: Cell, *, longer: bool = True) -> Searched:
+    """The search on a cell's curves; counts its cost.
 
     Args:
         cell: One seed of one training.
@@ -51,22 +52,19 @@ def search(cell: Cell, *, longer: bool = True) -> Searched | None:
     """
     of_steps = {n: cell.curve(n, trials=0) for n in cell.horizons if n >= STEPS}
     found = _search(tuple(of_steps.items()), cell.steps if longer else 0)
-    cell.cost += SEARCH_TRIALS * STEPS if found is None else found.cost
+    cell.cost += found.cost
     return found
 
 
 @cache
-def _search(of_steps: tuple[tuple[int, Curve], ...], total_steps: int) -> Searched | None:
+def _search(of_steps: tuple[tuple[int, Curve], ...], total_steps: int) -> Searched:
     return search_curves(dict(of_steps), total_steps)
 
 
-def search_curves(curves: dict[int, Curve], total_steps: int) -> Searched | None:
+def search_curves(curves: dict[int, Curve], total_steps: int) -> Searched:
     """The search on curves of a training that will take `total_steps`; 0 for no longer trials."""
     baseline = curves[STEPS].baseline
     known = {STEPS: observed(curves[STEPS])}
-    points = points_of(curves[STEPS])
-    if points is None:
-        return None
     steps, cost = STEPS, SEARCH_TRIALS * STEPS
     while total_steps:
         wanted = next_horizon(known[steps], baseline, steps, total_steps)
@@ -75,7 +73,9 @@ def search_curves(curves: dict[int, Curve], total_steps: int) -> Searched | None
         known[wanted] = _longer(known[steps], _at(curves, wanted))
         cost += wanted * len(known[wanted])
         steps = wanted
-    return Searched(known, points, cost)
+    windows = ((n, _points_of(known[n], baseline)) for n in sorted(known))
+    steps, points = next(((n, p) for n, p in windows if p is not None), (STEPS, None))
+    return Searched({n: c for n, c in known.items() if n >= steps}, points, cost)
 
 
 def _at(curves: dict[int, Curve], steps: int) -> Curve:
@@ -124,7 +124,11 @@ def observed(curve: Curve) -> LRCurve:
 
 @cache
 def points_of(curve: Curve) -> PointsOfInterest | None:
+    return _points_of(observed(curve), curve.baseline)
+
+
+def _points_of(curve: LRCurve, baseline: float) -> PointsOfInterest | None:
     try:
-        return points_of_interest(observed(curve), curve.baseline)
+        return points_of_interest(curve, baseline)
     except NoWindowError:
         return None

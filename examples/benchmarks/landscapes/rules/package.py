@@ -48,11 +48,11 @@ def advice(cell: Cell, *, longer: bool = True, total_steps: int | None = None) -
         total_steps: What the user says of the length; by default the truth.
     """
     found = search(cell, longer=longer)
-    if found is None:
+    if found.points is None:
         return None
     return advice_of(
         found.curves,
-        {STEPS: found.points.lowest},
+        {min(found.curves): found.points.lowest},
         found.points.baseline,
         lambda n: momentum_lag(cell.beta, n),
         cell.steps if total_steps is None else total_steps,

@@ -77,15 +77,18 @@ def _row(landscape: Landscape, cell: Cell, *, longer: bool) -> Row:
     x = float(np.log10(pick))
     below, above = _right(landscape, x)
     doubts = frozenset(d.code for d in pick_doubts(result))
+    if result.steps > auto.STEPS:
+        doubts |= {"plateau"}
     return Row(landscape, result, x, landscape.points_lost(pick), below, above, doubts)
 
 
 def result_of(cell: Cell, *, longer: bool = True) -> AnalysisData | None:
     """The analysis that a search ends with, as far as the picks are concerned."""
     found, advised = auto.search(cell, longer=longer), package.advice(cell, longer=longer)
-    if found is None or advised is None:
+    if found.points is None or advised is None:
         return None
-    points, curve = found.points, found.curves[auto.STEPS]
+    points, steps = found.points, min(found.curves)
+    curve = found.curves[steps]
     return AnalysisData(
         curve=curve,
         baseline=points.baseline,
@@ -102,12 +105,12 @@ def result_of(cell: Cell, *, longer: bool = True) -> AnalysisData | None:
         diagnostics=(),
         n_trials=0,
         n_steps=found.cost,
-        steps=auto.STEPS,
+        steps=steps,
         momentum=cell.beta,
         noise=points.noise,
         param_name="lr",
         search_range=(float(curve.lr[0]), float(curve.lr[-1])),
-        longer={n: c for n, c in found.curves.items() if n > auto.STEPS},
+        longer={n: c for n, c in found.curves.items() if n > steps},
         total_steps=cell.steps,
         total_steps_known=True,
         horizon=advised.horizon,
@@ -233,7 +236,7 @@ MOVED: tuple[tuple[str, tuple[ModuleType, ...], tuple[float, ...]], ...] = (
     ("SMOOTHING", (recommend,), (0.1, 0.15, 0.2, 0.25, 0.3)),
     ("_CAP", (recommend,), (1.25, 1.5, 2.0, 3.0, 4.0)),
     ("ENOUGH", (longer,), (0.02, 0.05, 0.1, 0.15, 0.2)),
-    ("_FEW", (longer,), (3, 4, 5, 6, 7)),
+    ("FEW", (longer,), (3, 4, 5, 6, 7)),
     ("_MANY", (longer,), (5, 6, 8, 10, 12)),
     ("_MOST_OF_TRAINING", (longer,), (0.2, 0.25, 1 / 3, 0.5, 0.7)),
 )

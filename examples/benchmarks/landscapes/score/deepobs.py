@@ -42,11 +42,11 @@ def _cell(path: Path) -> dict[str, Any]:
     curves = {n: _curve(10.0**x, minibatch, n) for n in HORIZONS}
     found = auto.search_curves(curves, total)
     picks = {"smoothed midpoint (version 0.1)": smoothed_midpoint_of(curves[20], beta)}
-    if found is not None:
+    if found.points is not None:
         for name, steps in (("recommended", total), ("not told the length", TOTAL_STEPS)):
             picks[name] = advice_of(
                 found.curves,
-                {auto.STEPS: found.points.lowest},
+                {min(found.curves): found.points.lowest},
                 found.points.baseline,
                 lambda n: momentum_lag(beta, n),
                 steps,

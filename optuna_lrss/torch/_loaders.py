@@ -1,0 +1,170 @@
+"""What trials train and validate on: batches of two loaders, or of one."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from typing import Any
+
+from optuna_lrss.torch._batches import draw_batches
+from optuna_lrss.torch._random import derived_seed
+from optuna_lrss.torch._settings import Settings
+
+
+#: Four batches give a standard error at all; eight know it to about a quarter of its size,
+#: 1 / sqrt(2 (n - 1)), and cost each trial less than half of what its steps do.
+_BATCHES = 8
+#: Of a loader that ends before there are enough, one batch in so many: most is to be trained on.
+_ONE_IN = 4
+
+
+# What a seed is for, so that no two purposes share a stream.
+_TRAIN_BATCHES, _VALIDATION_BATCHES = range(2)  # the others: _short_trial, _validation, _objective
+
+
+class Loaders:
+    """The batches of a configuration's trials.
+
+    Args:
+        train: The training loader.
+        validation: The validation loader; ``None`` holds batches of the other one out.
+        settings: How many batches, with which seed.
+
+    Raises:
+        ValueError: If a loader is empty or cannot be read, or is too short to hold batches out.
+    """
+
+    def __init__(
+        self, train: Iterable[Any], validation: Iterable[Any] | None, settings: Settings
+    ) -> None:
+        self._train = train
+        self._validation = validation
+        self._settings = settings
+        self._count = settings.steps * settings.accumulate
+        self._hold_out = None if validation is not None else self._held_out()
+
+    @property
+    def held_out(self) -> int:
+        """Batches of the training loader that validate."""
+        return 0 if self._hold_out is None else len(self._hold_out.validation)
+
+    def validation(self) -> list[Any]:
+        """The batches that every trial is validated on."""
+        if self._validation is None:
+            assert self._hold_out is not None
+            return self._hold_out.validation
+        return draw_batches(
+            self._validation,
+            self._settings.validation_batches,
+            name="validation_loader",
+            seed=derived_seed(self._settings.seed, _VALIDATION_BATCHES),
+            start_over=False,
+        )
+
+    def training(self, repeat: int, steps: int | None = None) -> list[Any]:
+        """The batches that a repeat trains on.
+
+        Args:
+            repeat: Which repeat.
+            steps: Optimizer steps of a longer trial, which begins with the short one's batches;
+                ``None`` for those of a short one.
+        """
+        count = self._count if steps is None else steps * self._settings.accumulate
+        if self._hold_out is not None:
+            return self._hold_out.training(repeat, count)
+        return draw_batches(
+            self._train,
+            count,
+            name="train_loader",
+            seed=derived_seed(self._settings.seed, _TRAIN_BATCHES, repeat),
+            repeat=repeat,
+            window=self._count,
+        )
+
+    def _held_out(self) -> HoldOut:
+        return HoldOut(
+            self._train,
+            count=self._count,
+            group=self._settings.accumulate,
+            wanted=self._settings.validation_batches,
+            seed=derived_seed(self._settings.seed, _TRAIN_BATCHES, 0),
+        )
+
+
+class HoldOut:
+    """One pass over a training loader, of which some batches are not trained on.
+
+    All batches come from the same pass, since in another one a loader that shuffles would deal
+    the held-out rows anew. The first repeat trains on the batches that it would get with a
+    validation loader; those held out come after them, or from the end of a loader that is short.
+
+    Args:
+        loader: The training loader.
+        count: Batches that a trial trains on.
+        group: Batches of one optimizer step, which stay together.
+        wanted: Batches to hold out; ``None`` for 8, or a quarter of a short loader.
+        seed: Seed of the pass.
+
+    Raises:
+        ValueError: If the loader cannot be read, or has too few batches for both.
+    """
+
+    def __init__(
+        self, loader: Iterable[Any], *, count: int, group: int, wanted: int | None, seed: int
+    ) -> None:
+        self._loader = loader
+        self._count = count
+        self._group = group
+        self._seed = seed
+        size = _in_groups(_BATCHES if wanted is None else wanted, group)
+        found = self._pass(count + size)
+        if len(found) < count + size:  # the loader ends here
+            usable = len(found) // group * group
+            if wanted is None:
+                size = min(size, max(usable // _ONE_IN // group, 1) * group)
+            if usable <= size:
+                raise ValueError(
+                    f"there is no validation_loader and train_loader gives {len(found)} "
+                    f"batch{'es' if len(found) > 1 else ''} of which {size} would be held out for "
+                    "validation, with none left to train on: give a validation_loader (it may be "
+                    "the same loader), smaller batches, or fewer validation_batches."
+                )
+            found = found[:usable]
+        self._start = min(count, len(found) - size)
+        self._end = self._start + size
+        #: The batches that no trial trains on.
+        self.validation = found[self._start : self._end]
+        self._first: list[Any] | None = found
+
+    def training(self, repeat: int, count: int | None = None) -> list[Any]:
+        """The batches of a repeat: other ones, or in another order where the loader is short.
+
+        Args:
+            repeat: Which repeat.
+            count: Batches of a longer trial, which begins with the short one's.
+        """
+        count = self._count if count is None else count
+        skip = repeat * self._count
+        drawn = self._first or self._pass(skip + count + self._end - self._start)
+        self._first = None  # not kept: the caller has moved them to the device
+        rest = drawn[: self._start] + drawn[self._end :]
+        steps = [rest[i : i + self._group] for i in range(0, len(rest), self._group)]
+        if len(steps[-1]) < self._group:
+            steps.pop()
+        first = skip // self._group
+        if len(rest) < skip + self._count:
+            first = 0
+            if repeat > 0:
+                random.Random(derived_seed(self._seed, repeat)).shuffle(steps)
+        wanted = range(first, first + count // self._group)
+        return [batch for i in wanted for batch in steps[i % len(steps)]]
+
+    def _pass(self, count: int) -> list[Any]:
+        return draw_batches(
+            self._loader, count, name="train_loader", seed=self._seed, start_over=False
+        )
+
+
+def _in_groups(count: int, group: int) -> int:
+    """The least multiple of a group that is not below a number."""
+    return -(-count // group) * group
