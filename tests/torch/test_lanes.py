@@ -173,6 +173,17 @@ def test_each_lane_is_clipped_by_its_own_norm(clip_norm: float) -> None:
     assert_lanes_equal_trials(objective_for(pieces, clip_norm=clip_norm), rates)
 
 
+def test_bfloat16_is_the_same_within_its_own_rounding() -> None:
+    pieces = pieces_of(mlp, LANE_OPTIMIZERS["momentum"])
+    objective = objective_for(pieces, autocast=torch.bfloat16)
+    study = new_study()
+    run_quietly(study, objective, lanes=9, n_trials=9)
+    for trial in study.trials:
+        alone = objective(trial_at(trial.params["lr"]))
+        if alone <= objective.baseline:
+            assert trial.value == pytest.approx(alone, rel=2e-2)
+
+
 def test_gradients_of_a_step_s_batches_are_averaged() -> None:
     pieces = pieces_of(MODELS["batch-norm"], LANE_OPTIMIZERS["momentum"])
     assert_lanes_equal_trials(objective_for(pieces, accumulate=3))
