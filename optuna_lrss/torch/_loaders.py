@@ -40,7 +40,6 @@ class Loaders:
         self._train = train
         self._validation = validation
         self._settings = settings
-        self._count = settings.steps * settings.accumulate
         self._hold_out = None if validation is not None else self._held_out()
 
     @property
@@ -61,13 +60,14 @@ class Loaders:
             start_over=False,
         )
 
-    def training(self, repeat: int) -> list[Any]:
-        """The batches that a repeat trains on."""
+    def training(self, repeat: int, steps: int) -> list[Any]:
+        """The batches that a repeat trains on in so many steps."""
+        count = steps * self._settings.accumulate
         if self._hold_out is not None:
-            return self._hold_out.training(repeat)
+            return self._hold_out.training(repeat, count)
         return draw_batches(
             self._train,
-            self._count,
+            count,
             name="train_loader",
             seed=derived_seed(self._settings.seed, _TRAIN_BATCHES, repeat),
             repeat=repeat,
@@ -76,7 +76,7 @@ class Loaders:
     def _held_out(self) -> HoldOut:
         return HoldOut(
             self._train,
-            count=self._count,
+            count=self._settings.steps * self._settings.accumulate,
             group=self._settings.accumulate,
             wanted=self._settings.validation_batches,
             seed=derived_seed(self._settings.seed, _TRAIN_BATCHES, 0),
@@ -92,7 +92,7 @@ class HoldOut:
 
     Args:
         loader: The training loader.
-        count: Batches that a trial trains on.
+        count: Batches that a short trial trains on.
         group: Batches of one optimizer step, which stay together.
         wanted: Batches to hold out; ``None`` for 8, or a quarter of a short loader.
         seed: Seed of the pass.
@@ -128,22 +128,26 @@ class HoldOut:
         self.validation = found[self._start : self._end]
         self._first: list[Any] | None = found
 
-    def training(self, repeat: int) -> list[Any]:
-        """The batches of a repeat: other ones, or in another order where the loader is short."""
-        wanted = (repeat + 1) * self._count
-        drawn = self._first or self._pass(wanted + self._end - self._start)
+    def training(self, repeat: int, count: int) -> list[Any]:
+        """Batches of a repeat: other ones, or in another order where the loader is short.
+
+        Args:
+            repeat: Which one.
+            count: How many; more than a short trial takes begin with those of the short trial.
+        """
+        start = repeat * self._count
+        drawn = self._first if count == self._count else None
+        if drawn is None or repeat > 0:
+            drawn = self._pass(start + count + self._end - self._start)
         self._first = None  # not kept: the caller has moved them to the device
-        rest = drawn[: self._start] + drawn[self._end :]
-        if len(rest) >= wanted:
-            return rest[wanted - self._count : wanted]
-        steps = [rest[i : i + self._group] for i in range(0, len(rest), self._group)]
-        if len(steps[-1]) < self._group:
-            steps.pop()
-        if repeat > 0:
+        rest, group = drawn[: self._start] + drawn[self._end :], self._group
+        steps = [rest[i : i + group] for i in range(0, len(rest) - group + 1, group)]
+        first = start // group
+        if repeat > 0 and len(steps) * group < start + self._count:
             random.Random(derived_seed(self._seed, repeat)).shuffle(steps)
-        return [
-            batch for i in range(self._count // self._group) for batch in steps[i % len(steps)]
-        ]
+            first = 0
+        chosen = [steps[(first + i) % len(steps)] for i in range(count // group)]
+        return [batch for step in chosen for batch in step]
 
     def _pass(self, count: int) -> list[Any]:
         return draw_batches(

@@ -356,7 +356,7 @@ class ShortTrial:
     def _batches(self, repeat: int) -> list[Any]:
         """The training batches of a repeat, drawn at its first use and kept."""
         if repeat not in self._train_batches:
-            drawn = self._loaders.training(repeat)
+            drawn = self._loaders.training(repeat, self._settings.steps)
             self._train_batches[repeat] = self._on_device(drawn)
         return self._train_batches[repeat]
 
