@@ -8,6 +8,7 @@ Both searches, and a range test of 100 steps that validates nothing, take turns 
 
 from __future__ import annotations
 
+import importlib
 import statistics
 import sys
 import time
@@ -30,7 +31,7 @@ from optuna_lrss.torch import find_lr
 
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-import quickstart
+quickstart = importlib.import_module("quickstart")
 
 
 RANGE_STEPS = 100

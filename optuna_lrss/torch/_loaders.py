@@ -71,7 +71,7 @@ class Loaders:
             name="train_loader",
             seed=derived_seed(self._settings.seed, _TRAIN_BATCHES, repeat),
             repeat=repeat,
-            window=self._count,
+            window=self._settings.steps * self._settings.accumulate,
         )
 
     def _held_out(self) -> HoldOut:
