@@ -45,6 +45,7 @@ def _same_output(got: str, shown: str) -> None:
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")  # Lightning's advice
 @pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.. is deprecated")
 @pytest.mark.filterwarnings("ignore:.*smaller than the logging interval")
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated")  # peft's call
 @pytest.mark.filterwarnings("ignore:Starting from v1.9.0, `tensorboardX`")
 @pytest.mark.parametrize("page", [README, *PAGES], ids=lambda p: p.stem)
 def test_code_runs_and_prints_what_the_page_shows(
@@ -170,6 +171,8 @@ def _benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, 
         "faults",
         "long_studies",
         "overhead",
+        "longer_trials",
+        "lanes",
         "minilm",
         "lora",
         "schedules",

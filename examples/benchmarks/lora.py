@@ -41,8 +41,7 @@ News rows of {finetuning.PIECES} word pieces: AdamW, {STEPS} steps of {finetunin
 linear decay to 0, clipping at 1. Seeds, of adapters, head, the data's order and the dropout:
 {len(runs)}.
 
-`find_lr(trainer)` took {min(trials)} to {max(trials)} trials of 20 steps. fastai's picks come from
-its range test over 100 steps of the same trainer.
+`find_lr(trainer)` took {min(trials)} to {max(trials)} trials of 20 steps.
 
 ## Points of test accuracy lost
 

@@ -62,4 +62,5 @@ if __name__ == "__main__":
         fixed=FIXED,
         exponents=EXPONENTS,
         seeds=SEEDS,
+        extras=("range_test", "longer"),
     )

@@ -39,7 +39,8 @@ def find_learning_rate(trainer: Any) -> None:
 
     def loss_of(model: nn.Module, batch: Batch) -> Tensor:
         loss, _ = model(trainer.preprocess_batch(batch))
-        return loss.sum()  # as the trainer does
+        total: Tensor = loss.sum()  # as the trainer does
+        return total
 
     trainer.lr_result = find_lr(
         trainer.model,
@@ -120,7 +121,7 @@ class Trainer:
         decayed = [p for p in self.model.parameters() if p.ndim > 1]
         rest = [p for p in self.model.parameters() if p.ndim <= 1]
         self.optimizer = torch.optim.SGD(
-            [{"params": decayed, "weight_decay": 5e-4}, {"params": rest}],
+            [{"params": decayed, "weight_decay": 5e-4}, {"params": rest}],  # type: ignore[arg-type]
             lr=self.lr0,
             momentum=0.9,
             nesterov=True,

@@ -47,6 +47,14 @@ class Together(Optimizer):
         """The parts' states, in each other's place since no parameter is in two of them."""
         return ChainMap(*(part.state for part in self.parts))
 
+    @property
+    def _optimizer_step_pre_hooks(self) -> ChainMap[Any, Any]:  # type: ignore[override]
+        return ChainMap(*(part._optimizer_step_pre_hooks for part in self.parts))
+
+    @property
+    def _optimizer_step_post_hooks(self) -> ChainMap[Any, Any]:  # type: ignore[override]
+        return ChainMap(*(part._optimizer_step_post_hooks for part in self.parts))
+
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Steps all of them at the same gradients."""
         loss = None

@@ -132,6 +132,19 @@ def test_the_momentum_is_that_of_the_heaviest() -> None:
         assert 0.0 < study.user_attrs["lrss:lag"] < 0.7
 
 
+@pytest.mark.parametrize("autocast", [torch.bfloat16, torch.float16])
+def test_in_half_precision_and_clipped_all_of_them_learn(autocast: torch.dtype) -> None:
+    net = model()
+    options: Any = {"steps": STEPS, "progress": False, "clip_norm": 1.0, "autocast": autocast}
+    objective = StepObjective(
+        net, parts(net, "sgd"), F.mse_loss, batches(1), batches(2), **options
+    )
+    loss = objective(optuna.trial.FixedTrial({"lr": 1e-2}))
+    single = objective(optuna.trial.FixedTrial({"lr": 1e-7}))
+    assert loss == pytest.approx(trained("sgd", 1e-2), rel=0.05)
+    assert abs(loss - single) > 0.02
+
+
 def test_a_list_of_one_is_that_one() -> None:
     net = model()
     data = F.mse_loss, batches(1), batches(2)

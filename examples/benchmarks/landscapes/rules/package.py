@@ -138,7 +138,7 @@ def argmin(cell: Cell) -> float | None:
     return float(curve.lr[lowest]) if np.isfinite(curve.loss[lowest]) else None
 
 
-RULES = {
+RULES: dict[str, Callable[..., float | None]] = {
     "recommended": recommended,
     "recommended, constants fitted on the other tasks": left_out,
     "recommended, not told the length": untold,
