@@ -33,8 +33,8 @@ all-MiniLM-L6-v2 (22 million weights, all trained, a fresh head) on AG News rows
 the dropout: {len(runs)}.
 
 `find_lr(trainer)` took {finetuning.trials_of(runs)} trials of 20 steps. Of its picks
-`recommended` is for a constant learning rate, which this schedule does not have. fastai's come from
-its range test over 100 steps of the same trainer.
+`recommended` is for a constant learning rate, which this schedule does not have. fastai's come
+from its range test over 100 steps of the same trainer.
 
 ## Points of test accuracy lost
 
