@@ -13,6 +13,7 @@ from optuna_lrss.visualization import _plotly
 from optuna_lrss.visualization._lr_curve_info import BAND
 from optuna_lrss.visualization._lr_curve_info import MARGIN
 from optuna_lrss.visualization._lr_curve_info import _get_lr_curve_info
+from optuna_lrss.visualization._lr_curve_info import _Longer
 from optuna_lrss.visualization._lr_curve_info import _LRCurveInfo
 from optuna_lrss.visualization._lr_curve_info import _Mark
 from optuna_lrss.visualization._lr_curve_info import _Point
@@ -43,7 +44,8 @@ def plot_lr_curve(
     Trials are coloured by their order; what diverged, or lies far above the untrained model, is
     pinned to the top edge. The line is the model that the points of interest were read from, with
     a band of one standard deviation of one loss where repeats have measured it. Horizontal bars
-    reach from each pick to its known neighbours.
+    reach from each pick to its known neighbours. Longer trials have a line of their own for each
+    horizon.
 
     Args:
         study_or_result: A study, or an analysis.
@@ -90,6 +92,8 @@ def _get_lr_curve_plot(info: _LRCurveInfo) -> Figure:
             name="curve", connectgaps=False,
         )
     )  # fmt: skip
+    for longer in info.longer:
+        figure.add_trace(_longer(go, longer))
     for trace in _trials(go, info):
         figure.add_trace(trace)
     for mark in info.marks:
@@ -112,6 +116,19 @@ def _band(go: Any, info: _LRCurveInfo) -> Any:
         fillcolor="rgba(128,128,128,0.3)",
         hoverinfo="skip",
         name=BAND,
+    )
+
+
+def _longer(go: Any, longer: _Longer) -> Any:
+    style = longer.style
+    return go.Scatter(
+        x=longer.lr,
+        y=longer.loss,
+        mode="lines+markers",
+        line={"color": style.color, "dash": style.dash, "width": 1.5},
+        marker={"color": style.color, "symbol": style.symbol, "size": 7},
+        name=longer.label,
+        hovertemplate="learning rate %{x:.3g}<br>loss %{y:.5g}<extra></extra>",
     )
 
 
