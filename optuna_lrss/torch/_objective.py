@@ -41,6 +41,7 @@ from optuna_lrss.torch._settings import read_steps
 from optuna_lrss.torch._short_trial import Outcome
 from optuna_lrss.torch._short_trial import ShortTrial
 from optuna_lrss.torch._short_trial import StepPieces
+from optuna_lrss.torch._stored_start import write_or_check
 
 
 if TYPE_CHECKING:
@@ -50,13 +51,6 @@ if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
 
-#: Two baselines of one study may differ by this much of their size: the float noise between
-#: machines. Other weights or data differ by more.
-_SAME_BASELINE = 1e-4
-#: The same with autocast, whose types have 8 to 11 bits.
-_SAME_BASELINE_AUTOCAST = 1e-2
-#: Attributes that every objective of a study must agree on; the others follow from these.
-_CHECKED = (BASELINE, STEPS, MOMENTUM)
 _BUILD = 100  # a seed's purpose, see _short_trial
 
 # Trials train one shared model and reseed the process's random states: one at a time.
@@ -279,7 +273,7 @@ class StepObjective:
             space = self._space
             lr = trial.suggest_float(space.param_name, space.low, space.high, log=True)
             if study is not None and study is not self._checked_study:
-                self._write_or_check(study, self._study_attrs())
+                write_or_check(study, self._study_attrs(), rough=self._is_rough)
                 self._checked_study = study
             return self._run(trial, short_trial, lr)
 
@@ -319,6 +313,10 @@ class StepObjective:
     def _short_trial_for(self, trial: BaseTrial) -> ShortTrial:
         return self._source(trial) if isinstance(self._source, _Factory) else self._source
 
+    @property
+    def _is_rough(self) -> bool:
+        return self._settings.autocast is not None
+
     def _study_attrs(self) -> dict[str, Any]:
         attrs = self._plain_attrs()
         if isinstance(self._source, _Factory):  # then the rest differs from trial to trial
@@ -355,22 +353,7 @@ class StepObjective:
         Raises:
             ValueError: If it was begun with other steps.
         """
-        self._write_or_check(study, self._plain_attrs())
-
-    def _write_or_check(self, study: Study, attrs: dict[str, Any]) -> None:
-        stored = study.user_attrs
-        for key, value in attrs.items():
-            if key not in stored or (key == TOTAL_STEPS and stored[key] != value):
-                study.set_user_attr(key, value)
-            elif key in _CHECKED and not self._same(key, float(stored[key]), value):
-                raise ValueError(_other_start(study.study_name, key, stored[key], value))
-
-    def _same(self, key: str, stored: float, value: float) -> bool:
-        if key != BASELINE:
-            return stored == value
-        rough = self._settings.autocast is not None
-        tolerance = _SAME_BASELINE_AUTOCAST if rough else _SAME_BASELINE
-        return math.isclose(stored, value, rel_tol=tolerance, abs_tol=1e-12)
+        write_or_check(study, self._plain_attrs(), rough=self._is_rough)
 
 
 class _Factory:
@@ -429,17 +412,3 @@ def _refuse_study(study: Study | None) -> None:
             "the study maximises, but a short trial returns a loss: create the study with "
             "direction='minimize'."
         )
-
-
-def _other_start(study_name: str, key: str, stored: Any, value: float) -> str:
-    what = {
-        BASELINE: "the untrained model's validation loss: it was begun from other weights or "
-        "validation data. Build the model after torch.manual_seed with a fixed seed (or load "
-        "its weights from a file)",
-        STEPS: "steps. Use the same number",
-        MOMENTUM: "momentum: it was begun with another optimizer. Use the same optimizer",
-    }[key]
-    return (
-        f"study {study_name!r} holds {key}={stored!r}, but this objective has {value!r} as {what}"
-        ", or give the study another study_name: losses from different starts make no curve."
-    )

@@ -21,7 +21,6 @@ from tqdm import tqdm
 from optuna_lrss._method.divergence import divergence_limit
 from optuna_lrss._method.divergence import runaway_limit
 from optuna_lrss.torch._batches import draw_batches
-from optuna_lrss.torch._batches import to_device
 from optuna_lrss.torch._checks import refuse_unusable
 from optuna_lrss.torch._leaks import look_at
 from optuna_lrss.torch._leaks import same_updates
@@ -39,6 +38,8 @@ from optuna_lrss.torch._random import seed_everything
 from optuna_lrss.torch._settings import Settings
 from optuna_lrss.torch._snapshot import Snapshot
 from optuna_lrss.torch._statistics import MOST_BATCHES
+from optuna_lrss.torch._training_batches import TrainingBatches
+from optuna_lrss.torch._training_batches import on_device
 from optuna_lrss.torch._updates import Updates
 from optuna_lrss.torch._validation import Validation
 from optuna_lrss.torch._validation import call_if_there
@@ -53,7 +54,7 @@ Report = Callable[[int, float], None]
 #: shows in the second.
 _STEPS_LOOKED_AT = 2
 # What a seed is for, so that no two purposes share a stream.
-_TRAIN_BATCHES, _VALIDATION_BATCHES, _TRAINING = range(3)  # 3 and 4: _validation; 100: _objective
+_VALIDATION_BATCHES, _TRAINING = 1, 2  # 0: _training_batches; 3, 4: _validation; 100: _objective
 
 
 class StepPieces(NamedTuple):
@@ -152,14 +153,13 @@ class ShortTrial:
         )
         self._validate = Validation(
             self._updates,
-            self._on_device(validation_batches),
+            on_device(validation_batches, self._device),
             [value for value in self._objects if not isinstance(value, Optimizer)],
             self._parameters,
             settings.seed,
         )
-        self._train_batches: dict[int, list[Any]] = {}
-        self._more_batches: dict[int, list[Any]] = {}  # of longer trials
-        self._batches(repeat=0)
+        self._batches = TrainingBatches(pieces.train_loader, settings, self._device)
+        self._batches.of(repeat=0)
 
     @property
     def momentum(self) -> float:
@@ -174,7 +174,7 @@ class ShortTrial:
         forward and backward pass for each of at most 20 steps, evaluated once.
         """
         if self._lag is None:
-            batches, size = self._batches(repeat=0), self._settings.accumulate
+            batches, size = self._batches.of(repeat=0), self._settings.accumulate
             with self._untouched(), torch.enable_grad():
                 self._to_start()
                 self._start_training()
@@ -197,7 +197,7 @@ class ShortTrial:
             ValueError: If it is not finite.
         """
         if self._baseline is None:
-            batches = self._batches(repeat=0)
+            batches = self._batches.of(repeat=0)
             with self._untouched():
                 self._to_start()
                 self._start_training()
@@ -239,7 +239,7 @@ class ShortTrial:
             ValueError: If the loss is not what a loss must be.
         """
         steps = self._settings.steps if steps is None else steps
-        baseline, batches = self.baseline, self._batches(repeat, steps)
+        baseline, batches = self.baseline, self._batches.of(repeat, steps)
         with self._checked(), self._untouched(), torch.enable_grad():
             self._set_out(lr, repeat)
             return self._train(lr, steps, batches, baseline, report or _no_report)
@@ -273,7 +273,7 @@ class ShortTrial:
     def _sizes_after(self, steps: int, share: float = 1.0) -> list[float]:
         """Sizes of the parameters after some steps at a share of the caller's learning rate."""
         size = self._settings.accumulate
-        batches = self._batches(repeat=0)[: steps * size]
+        batches = self._batches.of(repeat=0)[: steps * size]
         with self._untouched(), torch.enable_grad():
             self._set_out(self._own_lr * share)
             for end in range(size, len(batches) + 1, size):
@@ -301,7 +301,7 @@ class ShortTrial:
         for step in self._progress(lr, steps):
             drawn = batches[(step - 1) * size : step * size]
             if step > self._settings.steps:  # of a longer trial: they are kept on the host
-                drawn = self._on_device(drawn)
+                drawn = on_device(drawn, self._device)
             loss = self._updates.step(drawn)
             if step == 1:
                 _refuse_broken(loss)
@@ -363,41 +363,6 @@ class ShortTrial:
         call_if_there(self._optimizer, "train")
         self._validate.start()
         self._updates.start()
-
-    # --- Batches --------------------------------------------------------------------------------
-
-    def _batches(self, repeat: int, steps: int | None = None) -> list[Any]:
-        """The training batches of a repeat, drawn at their first use and kept.
-
-        Those of the short trials are on the device. A longer trial begins with them; its others
-        would not always fit there, and stay where the loader has them.
-        """
-        if repeat not in self._train_batches:
-            self._train_batches[repeat] = self._on_device(
-                self._drawn(repeat, self._settings.steps)
-            )
-        batches = self._train_batches[repeat]
-        if steps is None or steps <= self._settings.steps:
-            return batches
-        batches = self._more_batches.get(repeat, batches)
-        if len(batches) < steps * self._settings.accumulate:
-            drawn = self._drawn(repeat, steps)
-            self._more_batches[repeat] = batches = [*batches, *drawn[len(batches) :]]
-        return batches
-
-    def _drawn(self, repeat: int, steps: int) -> list[Any]:
-        size = self._settings.accumulate
-        return draw_batches(
-            self._pieces.train_loader,
-            steps * size,
-            name="train_loader",
-            seed=derived_seed(self._settings.seed, _TRAIN_BATCHES, repeat),
-            repeat=repeat,
-            window=self._settings.steps * size,
-        )
-
-    def _on_device(self, batches: list[Any]) -> list[Any]:
-        return [to_device(batch, self._device) for batch in batches]
 
 
 def _unique_parameters(objects: list[Any]) -> list[nn.Parameter]:
