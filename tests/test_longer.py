@@ -327,6 +327,20 @@ def test_many_workers_take_no_learning_rate_twice_at_one_horizon(workers: int) -
     assert len(tried[80]) <= max(workers, 6) + workers
 
 
+def test_a_short_trial_under_way_is_no_rival_of_a_longer_one() -> None:
+    alone = new_study()
+    alone.optimize(objective, n_trials=100)
+    n_short = len(trials_at(alone)[None])
+    first_longer = alone.trials[n_short].params
+    study = new_study()
+    study.add_trials(alone.trials[:n_short])
+    study.enqueue_trial(first_longer)
+    short, longer = study.ask(), study.ask()
+    rates = [t.suggest_float("lr", fleet.LOW, fleet.HIGH, log=True) for t in (short, longer)]
+    assert rates == [first_longer["lr"]] * 2
+    assert [trial_steps(t) for t in (short, longer)] == [20, 80]
+
+
 def test_only_the_best_configuration_gets_longer_trials() -> None:
     study = new_study(height=0.0, max_configurations=3, seed=5)
     study.optimize(nested, n_trials=200)
