@@ -83,8 +83,8 @@ def _draw_line(ax: Axes, info: _LRCurveInfo) -> None:
     ax.plot(lr, loss, "-", color=GREY, lw=1.5, label="curve")
     for longer in info.longer:
         style = longer.style
-        look = {"color": style.color, "ls": style.linestyle, "marker": style.marker, "ms": 5}
-        ax.plot(longer.lr, longer.loss, lw=1.5, label=longer.label, **look)
+        look: dict[str, Any] = {"ls": style.linestyle, "marker": style.marker, "ms": 5}
+        ax.plot(longer.lr, longer.loss, color=style.color, lw=1.5, label=longer.label, **look)
 
 
 def _draw_trials(ax: Axes, info: _LRCurveInfo) -> None:
