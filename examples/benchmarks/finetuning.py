@@ -293,6 +293,12 @@ def is_whole(run: Run, exponents: Sequence[int], fixed: dict[str, float]) -> boo
     return "search" in run and all(key(lr) in grid for lr in rates_of(run, exponents, fixed))
 
 
+def trials_of(runs: list[Run]) -> str:
+    """How many trials the searches took."""
+    counts = sorted({len(run["search"]["trials"]) for run in runs})
+    return " to ".join(str(n) for n in dict.fromkeys((counts[0], counts[-1])))
+
+
 def key(lr: float) -> str:
     return f"{lr:.4g}"
 

@@ -105,8 +105,8 @@ CELLS = (
 
 @dataclass(frozen=True)
 class Settings:
-    total_steps: int = 600
-    seeds: tuple[int, ...] = (0, 1, 2)
+    total_steps: int = 500
+    seeds: tuple[int, ...] = (0, 1)
     cells: tuple[Cell, ...] = CELLS
 
     @property

@@ -6,6 +6,8 @@
     python -m examples.paper claim                               # the claim over the landscapes
     python -m examples.paper run --experiment all --smoke        # everything in seconds, toy data
 
+What `repick` and `claim` find, a `report` shows.
+
 A run keeps its two studies in runs/paper/EXPERIMENT-SCALE.db; killed and started again it goes on
 where it was. One process at a time per experiment.
 """
@@ -133,14 +135,12 @@ def _repick(arguments: argparse.Namespace) -> None:
         runs, out = _folders(arguments, Path(scratch))
         results = read_all(out, arguments.scale)[arguments.experiment]
         write(repick(results, runs, trained=not arguments.read_off), out)
-        _draw(runs, out, arguments.scale, smoke=arguments.smoke)
 
 
 def _claim(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         runs, out = _folders(arguments, Path(scratch))
         write_claim(measure_claim(), out)
-        _draw(runs, out, arguments.scale, smoke=arguments.smoke)
 
 
 def _draw(runs: Path, out: Path, scale: str, *, smoke: bool) -> None:

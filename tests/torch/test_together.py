@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from optuna_lrss.torch import StepObjective
 from optuna_lrss.torch import apply_learning_rate
 from optuna_lrss.torch import find_lr
+from optuna_lrss.torch._together import as_one
 
 
 STEPS = 5
@@ -182,3 +183,16 @@ def test_what_cannot_go_together_is_a_named_error() -> None:
     ):
         with pytest.raises(ValueError, match=match):
             StepObjective(net, given, F.mse_loss, batches(1), batches(2))
+
+
+def test_the_whole_shows_its_parts_groups_and_state_and_adds_none() -> None:
+    net = model()
+    both = parts(net, "sgd")
+    whole = as_one(both)
+    step(net, both[1:])  # only the second has state
+    rest = both[1].param_groups[0]["params"][0]
+    assert whole.state[rest] is both[1].state[rest]
+    assert len(whole.state) == len(both[1].state)
+    assert not both[0].state
+    handle = both[1].register_step_post_hook(lambda *_: None)
+    assert list(whole._optimizer_step_post_hooks) == [handle.id]
