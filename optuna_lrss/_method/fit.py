@@ -137,7 +137,7 @@ def fit_curve(
 @lru_cache(maxsize=_KEPT)
 def _kept_fit(x: bytes, yn: bytes, weight: bytes, repeats: RepeatNoise | None) -> CurveFit:
     """Sampler, analysis and plots look at one curve: it is fitted once."""
-    fit = _fit(*(np.frombuffer(v) for v in (x, yn, weight)), repeats)
+    fit = _fit(np.frombuffer(x), np.frombuffer(yn), np.frombuffer(weight), repeats)
     fit.x.flags.writeable = fit.value.flags.writeable = False
     return fit
 

@@ -13,13 +13,13 @@ from optuna_lrss.visualization import _plotly
 from optuna_lrss.visualization._lr_curve_info import BAND
 from optuna_lrss.visualization._lr_curve_info import MARGIN
 from optuna_lrss.visualization._lr_curve_info import _get_lr_curve_info
+from optuna_lrss.visualization._lr_curve_info import _Longer
 from optuna_lrss.visualization._lr_curve_info import _LRCurveInfo
 from optuna_lrss.visualization._lr_curve_info import _Mark
 from optuna_lrss.visualization._lr_curve_info import _Point
 from optuna_lrss.visualization._read import read
 from optuna_lrss.visualization._source import warn_empty
 from optuna_lrss.visualization._style import GREY
-from optuna_lrss.visualization._style import LONGER
 from optuna_lrss.visualization._style import POINTS
 from optuna_lrss.visualization._style import TRIALS
 from optuna_lrss.visualization._style import rounded
@@ -45,7 +45,7 @@ def plot_lr_curve(
     pinned to the top edge. The line is the model that the points of interest were read from, with
     a band of one standard deviation of one loss where repeats have measured it. Horizontal bars
     are the intervals of the picks. Longer trials, which ``recommended`` and ``peak`` are read
-    from, are small diamonds on a line of their own.
+    from, have a line of their own for each horizon.
 
     Args:
         study_or_result: A study, or an analysis.
@@ -92,16 +92,10 @@ def _get_lr_curve_plot(info: _LRCurveInfo) -> Figure:
             name="curve", connectgaps=False,
         )
     )  # fmt: skip
+    for longer in info.longer:
+        figure.add_trace(_longer(go, longer))
     for trace in _trials(go, info):
         figure.add_trace(trace)
-    for longer in info.longer:
-        figure.add_trace(
-            go.Scatter(
-                x=longer.lr, y=longer.loss, mode="lines+markers", name=longer.label,
-                line={"color": LONGER.color, "dash": LONGER.dash, "width": 1.2},
-                marker={"color": LONGER.color, "symbol": LONGER.symbol, "size": 7},
-            )
-        )  # fmt: skip
     for mark in info.marks:
         _plotly.vertical(figure, mark.lr, POINTS[mark.name])
         figure.add_trace(_mark(go, mark))
@@ -122,6 +116,19 @@ def _band(go: Any, info: _LRCurveInfo) -> Any:
         fillcolor="rgba(128,128,128,0.3)",
         hoverinfo="skip",
         name=BAND,
+    )
+
+
+def _longer(go: Any, longer: _Longer) -> Any:
+    style = longer.style
+    return go.Scatter(
+        x=longer.lr,
+        y=longer.loss,
+        mode="lines+markers",
+        line={"color": style.color, "dash": style.dash, "width": 1.5},
+        marker={"color": style.color, "symbol": style.symbol, "size": 7},
+        name=longer.label,
+        hovertemplate="learning rate %{x:.3g}<br>loss %{y:.5g}<extra></extra>",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import cycle
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,9 @@ from optuna_lrss._method.curve import FloatArray
 from optuna_lrss._method.levels import WALL
 from optuna_lrss._result.data import AnalysisData
 from optuna_lrss.visualization._source import Source
+from optuna_lrss.visualization._style import LONGER
 from optuna_lrss.visualization._style import PICKS
+from optuna_lrss.visualization._style import Style
 from optuna_lrss.visualization._style import rounded
 from optuna_lrss.visualization._style import window_label
 
@@ -50,11 +53,12 @@ class _Mark(NamedTuple):
 
 
 class _Longer(NamedTuple):
-    """Longer trials, up to where their losses leave the axis."""
+    """Losses of the longer trials at one horizon; nan where they diverged, or lie too high."""
 
     label: str
     lr: list[float]
     loss: list[float]
+    style: Style
 
 
 class _LRCurveInfo(NamedTuple):
@@ -68,9 +72,9 @@ class _LRCurveInfo(NamedTuple):
     baseline: float | None
     window: tuple[float, float] | None
     marks: list[_Mark]
-    longer: list[_Longer]
     loss_range: tuple[float, float]
     reason: str
+    longer: list[_Longer]
 
 
 def _get_lr_curve_info(source: Source) -> _LRCurveInfo:
@@ -91,9 +95,9 @@ def _get_lr_curve_info(source: Source) -> _LRCurveInfo:
         baseline=source.baseline,
         window=None if source.result is None else (source.result.min_lr, source.result.max_lr),
         marks=_marks(source),
-        longer=_longer(source, high),
         loss_range=(low, high),
         reason=source.reason,
+        longer=_longer(source, high),
     )
 
 
@@ -116,10 +120,9 @@ def _level(source: Source) -> float:
 
 
 def _loss_range(source: Source, level: float) -> tuple[float, float]:
-    finite = source.curve.loss[source.curve.finite]
+    longer = () if source.result is None else source.result.longer.values()
+    finite = np.concatenate([curve.loss[curve.finite] for curve in (source.curve, *longer)])
     lowest = float(finite.min()) if finite.size else level
-    for curve in () if source.result is None else source.result.longer.values():
-        lowest = min(lowest, float(curve.loss.min(initial=lowest)))
     drop = max(level - lowest, 0.05 * abs(level), 1e-12)
     return min(lowest, level) - MARGIN * drop, level + (WALL - 1.0) * drop
 
@@ -133,6 +136,21 @@ def _line(source: Source, high: float) -> tuple[list[float], list[float]]:
     x, value = model(result)
     loss = np.where(value < high, value, np.nan)
     return rounded((10.0**x).tolist()), rounded(loss.tolist())
+
+
+def _longer(source: Source, high: float) -> list[_Longer]:
+    result = source.result
+    if result is None:
+        return []
+    return [
+        _Longer(
+            f"after {steps} steps",
+            rounded(curve.lr.tolist()),
+            rounded(np.where(curve.loss <= high, curve.loss, np.nan).tolist()),
+            style,
+        )
+        for (steps, curve), style in zip(result.longer.items(), cycle(LONGER), strict=False)
+    ]
 
 
 def model(result: AnalysisData, thin: int = _THIN) -> tuple[FloatArray, FloatArray]:
@@ -166,15 +184,3 @@ def _marks(source: Source) -> list[_Mark]:
         )
         for name in (*PICKS, "min_lr", "max_lr")
     ]
-
-
-def _longer(source: Source, high: float) -> list[_Longer]:
-    result = source.result
-    if result is None:
-        return []
-    found = []
-    for steps, curve in result.longer.items():
-        shown = curve.loss <= high
-        lr, loss = curve.lr[shown].tolist(), rounded(curve.loss[shown].tolist())
-        found.append(_Longer(f"{steps} steps", lr, loss))
-    return found

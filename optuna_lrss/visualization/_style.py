@@ -49,9 +49,6 @@ TRIALS: dict[bool, Style] = {
     True: Style("diverged or beyond", GREY, "solid", "triangle-up", "-", "^"),
 }
 
-#: Longer trials, whatever their steps: the legend says how many.
-LONGER = Style("longer trials", "#1f8a8a", "solid", "diamond", "-", "d")
-
 #: Why the sampler tried a learning rate.
 ROLES: dict[str, Style] = {
     "coarse": Style("coarse look", GREY, "solid", "circle", "-", "o"),
@@ -79,6 +76,9 @@ SERIES: tuple[Style, ...] = tuple(
         ("#c2528b", "dash", "hexagon", "--", "h"),
     )
 )
+
+#: Longer trials, one for each horizon: colours that no pick has.
+LONGER: tuple[Style, ...] = SERIES[-2:]
 
 
 def lr_label(param_name: str) -> str:

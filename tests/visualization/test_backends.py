@@ -29,6 +29,7 @@ CASES = [
     ("plot_lr_curve", cases.noisy),
     ("plot_lr_curve", cases.random_search),
     ("plot_lr_curve", cases.nothing_learns),
+    ("plot_lr_curve", cases.with_longer),
     ("plot_lr_curvature", cases.plain),
     ("plot_lr_refinement", cases.noisy),
     ("plot_lr_refinement", cases.random_search),

@@ -41,6 +41,19 @@ def test_shows_curve_window_and_table() -> None:
     assert "for a training of 1000 steps" in text
 
 
+def test_longer_trials_have_lines_of_their_own() -> None:
+    result = analyze(cases.with_longer())
+    drawing = _parsed(to_html(result)).find("svg")
+    assert drawing is not None
+    lines = [g.find("path") for g in drawing.findall("g")]
+    titles = [g.findtext("title") for g in drawing.findall("g")]
+    assert titles == [f"after {steps} steps" for steps in result.longer] != []
+    for line, curve in zip(lines, result.longer.values(), strict=True):
+        assert line is not None
+        shown = line.get("d", "").count("M") + line.get("d", "").count("L")
+        assert shown == curve.finite.sum()
+
+
 def test_window_is_as_wide_as_its_decades() -> None:
     result = analyze(cases.plain())
     drawing = _parsed(to_html(result)).find("svg")

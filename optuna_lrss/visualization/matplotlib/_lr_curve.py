@@ -16,7 +16,6 @@ from optuna_lrss.visualization._lr_curve_info import _Mark
 from optuna_lrss.visualization._read import read
 from optuna_lrss.visualization._source import warn_empty
 from optuna_lrss.visualization._style import GREY
-from optuna_lrss.visualization._style import LONGER
 from optuna_lrss.visualization._style import POINTS
 from optuna_lrss.visualization._style import TRIALS
 from optuna_lrss.visualization.matplotlib import _axes
@@ -68,9 +67,6 @@ def _get_lr_curve_axes(info: _LRCurveInfo) -> Axes:
         )  # fmt: skip
     _draw_line(ax, info)
     _draw_trials(ax, info)
-    for longer in info.longer:
-        style = {"color": LONGER.color, "ls": LONGER.linestyle, "marker": LONGER.marker}
-        ax.plot(longer.lr, longer.loss, lw=1.2, ms=5, label=longer.label, **style)
     for mark in info.marks:
         _draw_mark(ax, mark)
     if info.reason:
@@ -85,6 +81,10 @@ def _draw_line(ax: Axes, info: _LRCurveInfo) -> None:
         band = (loss - info.noise, loss + info.noise)
         ax.fill_between(lr, *band, color=GREY, alpha=0.3, lw=0, label=BAND)
     ax.plot(lr, loss, "-", color=GREY, lw=1.5, label="curve")
+    for longer in info.longer:
+        style = longer.style
+        look: dict[str, Any] = {"ls": style.linestyle, "marker": style.marker, "ms": 5}
+        ax.plot(longer.lr, longer.loss, color=style.color, lw=1.5, label=longer.label, **look)
 
 
 def _draw_trials(ax: Axes, info: _LRCurveInfo) -> None:
