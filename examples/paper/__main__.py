@@ -110,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        _, out = _folders(arguments, Path(scratch))
+        runs, out = _folders(arguments, Path(scratch))
         for name in _experiments(arguments.experiment):
             config = config_of(name, arguments.scale, smoke=arguments.smoke)
             data = _data(arguments, config.dataset, Path(scratch))
@@ -126,13 +126,13 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _report(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        _, out = _folders(arguments, Path(scratch))
+        runs, out = _folders(arguments, Path(scratch))
         _draw(runs, out, arguments.scale, smoke=arguments.smoke)
 
 
 def _repick(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        _, out = _folders(arguments, Path(scratch))
+        runs, out = _folders(arguments, Path(scratch))
         results = read_all(out, arguments.scale)[arguments.experiment]
         write(repick(results, runs, trained=not arguments.read_off), out)
 
