@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -35,6 +36,7 @@ from examples.paper._results import measure
 from examples.paper._results import read_all
 from examples.paper._studies import Experiment
 from examples.paper._toy import write_toy_data
+from optuna_lrss import LRAnalysis
 
 
 ROOT = Path(__file__).parents[2]
@@ -300,6 +302,14 @@ def test_the_committed_page_holds_nothing_but_its_results() -> None:
     results = read_all(folder, "cpu")
     assert set(results) == set(EXPERIMENTS)
     assert render(results) == (folder / "index.md").read_text(encoding="utf-8")
+
+
+def test_the_committed_picks_are_those_of_the_committed_searches() -> None:
+    for name, results in read_all(ROOT / "docs" / "paper", "cpu").items():
+        analysis = LRAnalysis.from_dict(results["analysis"])  # as the figures read it
+        for pick, entry in results["picks"].items():
+            moved = math.log10(entry["lr"] / getattr(analysis, pick))
+            assert abs(moved) <= 0.1, (name, pick)  # the search's tolerance: the fit has changed
 
 
 def test_the_results_page_quotes_the_committed_results() -> None:
