@@ -51,8 +51,8 @@ class LRAnalysis(AnalysisData):
                 Hugging Face ``Trainer`` or a ``LightningModule`` (its ``lr`` or
                 ``learning_rate``). A learning rate held in a tensor is overwritten in place.
             pick: Which learning rate, of ``recommended``, ``midpoint``, ``half_loss``,
-                ``steepest``, ``min_lr`` and ``max_lr``; ``None`` for ``recommended``, or what a
-                ``Trainer``'s schedule wants.
+                ``steepest``, ``min_lr`` and ``max_lr``; ``None`` for ``recommended``, of a
+                ``Trainer`` for what its schedule wants.
 
         Raises:
             ValueError: If the pick is unknown, or a group has no learning rate or the first
