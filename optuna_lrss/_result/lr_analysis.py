@@ -82,7 +82,7 @@ class LRAnalysis(AnalysisData):
                 ``learning_rate``). A learning rate held in a tensor is overwritten in place.
             pick: Which learning rate, of ``recommended``, ``peak``, ``midpoint``,
                 ``half_loss``, ``steepest``, ``min_lr`` and ``max_lr``; ``None`` for
-                ``recommended``, or what a ``Trainer``'s schedule wants.
+                ``recommended``, of a ``Trainer`` for what its schedule wants.
 
         Raises:
             ValueError: If the pick is unknown, or a group has no learning rate or the first
