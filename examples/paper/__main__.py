@@ -139,7 +139,7 @@ def _repick(arguments: argparse.Namespace) -> None:
 
 def _claim(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        runs, out = _folders(arguments, Path(scratch))
+        _, out = _folders(arguments, Path(scratch))
         write_claim(measure_claim(), out)
 
 
