@@ -17,8 +17,8 @@ from examples.benchmarks.landscapes.record import load_all
 from examples.benchmarks.landscapes.rules import package
 from examples.benchmarks.landscapes.score.landscape import Landscape
 from examples.benchmarks.landscapes.score.replay import Replay
-from examples.benchmarks.landscapes.score.replay import Rule
 from examples.benchmarks.landscapes.score.replay import replay
+from examples.benchmarks.landscapes.score.replay import rules_of
 from examples.benchmarks.landscapes.score.replay import solve
 from examples.benchmarks.landscapes.score.summary import FAILED
 
@@ -52,7 +52,7 @@ def measure_claim(folder: Path = DATA) -> Figures:
     Args:
         folder: The cells' records.
     """
-    rules = [Rule(name, package.RULES[name]) for name in METHODS]
+    rules = [rule for rule in rules_of(package) if rule.name in METHODS]
     found = replay(rules, solve(load_all(folder)))
     parts = {name: found.where(wanted) for name, wanted in _GROUPS.items()}
     return {name: claim_of(part) for name, part in parts.items() if part.trainings}

@@ -168,9 +168,8 @@ def _note(results: Results) -> str:
         "images shows little but noise. All 244 images of the first part are trained on, mirrored "
         "too; all 153 of the second validate the short trials and score the full trainings, as "
         "there is no third part: one image is 0.65 points. Smaller than in the paper: the images "
-        "(64 pixels a side), the model, and the trainings "
-        f"({results['full_steps']} steps, where the paper's run until convergence). Every "
-        "learning rate of the grid is trained with "
+        f"(64 pixels a side), the model, and the trainings ({results['full_steps']} steps, where "
+        f"the paper's run until convergence). Every learning rate of the grid is trained with "
         f"{results['grid_seeds']} seeds, and picks for a constant rate are read off it, between "
         "its learning rates."
     )

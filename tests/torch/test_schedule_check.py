@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+import threading
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -262,6 +262,6 @@ def test_what_is_no_schedule_is_refused(result: LRAnalysis) -> None:
 
 def test_a_scheduler_that_cannot_be_copied_is_refused_with_a_way_out(result: LRAnalysis) -> None:
     scheduler = lr_scheduler.ConstantLR(_optimizer())
-    scheduler.journal = Path(__file__).open()  # noqa: SIM115 - closed below
-    with scheduler.journal, pytest.raises(ValueError, match="pass a function from step"):
+    scheduler.lock = threading.Lock()
+    with pytest.raises(ValueError, match="pass a function from step"):
         result.check(scheduler, 10)
