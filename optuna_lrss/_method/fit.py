@@ -131,13 +131,14 @@ def fit_curve(
         The model over ``[x[0], x[-1]]``, the part beyond the last finite loss set to ``WALL``. Its
         arrays cannot be written to: who asks for the same again gets the same.
     """
-    return _kept_fit(*(np.asarray(v, dtype=float).tobytes() for v in (x, yn, weight)), repeats)
+    x, yn, weight = (np.asarray(v, dtype=float) for v in (x, yn, weight))
+    return _kept_fit(x.tobytes(), yn.tobytes(), weight.tobytes(), repeats)
 
 
 @lru_cache(maxsize=_KEPT)
 def _kept_fit(x: bytes, yn: bytes, weight: bytes, repeats: RepeatNoise | None) -> CurveFit:
     """Sampler, analysis and plots look at one curve: it is fitted once."""
-    fit = _fit(*(np.frombuffer(v) for v in (x, yn, weight)), repeats)
+    fit = _fit(np.frombuffer(x), np.frombuffer(yn), np.frombuffer(weight), repeats)
     fit.x.flags.writeable = fit.value.flags.writeable = False
     return fit
 
