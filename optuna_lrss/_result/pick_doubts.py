@@ -17,11 +17,11 @@ from optuna_lrss._result.data import AnalysisData
 from optuna_lrss._result.data import Diagnostic
 
 
-#: A share of the untrained loss below which the longest trials have gained too little: of the picks
-#: that were read from so little one in five loses over 5 points, of the others one in twenty.
+#: A share of the untrained loss below which the longest trials have gained too little: of the
+#: picks read from so little one in five loses over 5 points, of the others one in twenty.
 LITTLE = 0.2
-#: Decades by which longer trials may move the upper end: of the picks where it moved further one in
-#: eight loses over 5 points.
+#: Decades by which longer trials may move the upper end: of the picks where it moved further one
+#: in eight loses over 5 points.
 MOVED = 0.8
 #: Decades of a window in which nobody should train: it lies within the width of a smoothed cliff,
 #: twice the Gaussian that ``recommended`` smooths with.
