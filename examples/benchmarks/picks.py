@@ -212,8 +212,9 @@ of the search, of the range test and of the full training.
 
 {rules_table(outcomes)}
 
-The first five rules read one search of {SHORT_STEPS}-step trials, `recommended` also its longer ones
-(`steps="auto"`, told the length); the others are learning rate range tests with their libraries' defaults, written from the published formulas
+The first five rules read one search of {SHORT_STEPS}-step trials, `recommended` also its longer
+ones (`steps="auto"`, told the length); the others are learning rate range tests with their
+libraries' defaults, written from the published formulas
 (`examples/benchmarks/range_tests.py`). The best of the grid is chosen with the test accuracies
 themselves, so a rule that loses a few tenths of a point may be just as good.
 
