@@ -29,6 +29,7 @@ from optuna_lrss.torch import StepObjective
 
 
 STORAGE = "sqlite:///quickstart.db"
+BATCH_SIZE, EPOCHS = 64, 20
 Batches = DataLoader[tuple[torch.Tensor, ...]]
 
 
@@ -65,22 +66,24 @@ def build_optimizer(model: nn.Module, lr: float = 0.1) -> torch.optim.Optimizer:
 
 def loaders(train: TensorDataset, validation: TensorDataset) -> tuple[Batches, Batches]:
     generator = torch.Generator().manual_seed(0)
-    train_loader = DataLoader(train, batch_size=64, shuffle=True, generator=generator)
+    train_loader = DataLoader(train, BATCH_SIZE, shuffle=True, generator=generator)
     return train_loader, DataLoader(validation, batch_size=297)
 
 
-# --- The search: 20 steps at each learning rate, always from the same start. ---------------------
+# --- The search: 20 steps at each learning rate, always from the same start; then some of 80. ----
 
 
 def search(storage: str | None = STORAGE) -> LRAnalysis:
     train, validation, _ = load_data()
     model = build_model()
+    train_loader, validation_loader = loaders(train, validation)
     objective = StepObjective(
         model,
         build_optimizer(model),
         nn.CrossEntropyLoss(),
-        *loaders(train, validation),
-        steps=20,
+        train_loader,
+        validation_loader,
+        total_steps=EPOCHS * len(train_loader),  # how long the training will be
     )
     sampler = LRStepSampler()
     study = optuna.create_study(
@@ -110,10 +113,17 @@ def draw(result: LRAnalysis, path: Path) -> None:
     ax.plot(
         lr[~shown], np.full((~shown).sum(), top), "^", color="0.25", label="higher or diverged"
     )
+    for steps, longer in result.longer.items():
+        near = longer.loss <= top
+        label = f"{steps}-step trials"
+        ax.plot(
+            longer.lr[near], longer.loss[near], "d-", color="tab:cyan", ms=4, lw=1, label=label
+        )
     for name, color, line in (
         ("midpoint", "tab:orange", "--"),
         ("half_loss", "tab:green", "-."),
         ("steepest", "tab:purple", ":"),
+        ("peak", "tab:pink", "-"),
         ("recommended", "tab:red", "-"),
     ):
         pick = getattr(result, name)
@@ -133,7 +143,7 @@ def draw(result: LRAnalysis, path: Path) -> None:
 # --- Was it right? Train to the end with the recommended learning rate and a decade off. ---------
 
 
-def train_fully(lr: float, epochs: int = 20) -> float:
+def train_fully(lr: float, epochs: int = EPOCHS) -> float:
     """Test accuracy in percent after a full training at a constant learning rate."""
     train, validation, test = load_data()
     model = build_model()

@@ -19,7 +19,7 @@ from optuna_lrss._study.sampler import LRStepSampler
 from optuna_lrss._study.trials import repeat_index
 
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "AllDivergedError",

@@ -295,7 +295,7 @@ def _as_csv(result: LRAnalysis, rows: Rows) -> str:
             write(trial)
     else:
         write(("point", "lr", "low", "high"))
-        for name, (low, high) in result.brackets.items():
+        for name, (low, high) in result.intervals.items():
             write((name, getattr(result, name), low, high))
     return out.getvalue()
 
@@ -304,6 +304,7 @@ def _plot_by_plotly(
     study: Study, kind: Kind, output: Path, dark: bool, options: dict[str, Any]
 ) -> None:
     from optuna_lrss import visualization
+    from optuna_lrss.visualization._plotly import write_page
 
     figure = getattr(visualization, f"plot_lr_{kind}")(study, **options)
     if dark:
@@ -311,7 +312,7 @@ def _plot_by_plotly(
     if output.suffix.lower() == ".json":
         output.write_text(figure.to_json(), encoding="utf-8")
     else:
-        figure.write_html(output)
+        write_page(figure, output)
 
 
 def _plot_by_matplotlib(

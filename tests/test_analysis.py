@@ -102,6 +102,13 @@ def _with_longer(curve: Curve, steps: int = 80, **attrs: Any) -> optuna.Study:
     return study
 
 
+def _on_plateau() -> optuna.Study:
+    """Nothing learns within 20 steps; the plain curve after 80."""
+    study = _study_of(dict.fromkeys(_sampled(), 2.4), steps=20)
+    _add_longer(study, 80, PLAIN)
+    return study
+
+
 @pytest.fixture(scope="module")
 def clean() -> LRAnalysis:
     return analyze(searched())
@@ -148,7 +155,7 @@ def test_the_analysis_does_not_change_the_study() -> None:
 
 
 def test_brackets_are_known_neighbours(clean: LRAnalysis) -> None:
-    assert set(clean.brackets) == {*POINTS, *FOR_TRAINING}
+    assert set(clean.brackets) == set(POINTS)
     for name, (low, high) in clean.brackets.items():
         point = getattr(clean, name)
         assert low in clean.curve.lr
@@ -710,6 +717,7 @@ TRIGGERS: dict[str, tuple[Callable[[], optuna.Study], str]] = {
         lambda: _study_of(_sampled(SLOW), baseline=SLOW.baseline, steps=20),
         "steps=80",
     ),
+    "plateau": (_on_plateau, "steps=80"),
     "upper-end-moved": (lambda: _with_longer(PLAIN.shifted(-1.2)), "steps=80"),
     "narrow-window": (
         lambda: _study_of(_sampled(NARROW, spacing=0.05), steps=20),
@@ -828,6 +836,7 @@ def test_diagnostics_do_not_come_without_their_cause() -> None:
         "drift": {"unresolved"},
         "several-minima": {"unresolved"},
         "small-drop": {"unresolved"},
+        "plateau": {"unresolved"},
         "upper-end-moved": {"unresolved"},
         "narrow-window": {"unresolved"},
         "long-training": {"unresolved"},

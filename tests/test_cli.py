@@ -372,7 +372,7 @@ def test_export_is_the_analysis_and_its_tables() -> None:
     assert [float(r[1]) for r in rows("curve")] == result.curve.loss.tolist()
     assert [(int(n), float(lr), float(y)) for n, lr, y in rows("trials")] == list(result.trials)
     points = {r[0]: tuple(map(float, r[1:])) for r in rows("points")}
-    assert points["recommended"] == (result.recommended, *result.brackets["recommended"])
+    assert points["recommended"] == (result.recommended, *result.intervals["recommended"])
 
 
 def test_export_to_a_file_leaves_stdout_empty() -> None:

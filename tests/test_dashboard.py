@@ -91,15 +91,20 @@ def test_writes_one_figure_a_note_and_the_summary(sqlite: RDBStorage) -> None:
     publish(study)
     result = analyze(study)
     attrs = study.user_attrs
-    for name in ("min_lr", "max_lr", "recommended", "midpoint", "half_loss", "steepest"):
+    for name in ("min_lr", "max_lr", *result.picks):
         assert attrs[f"lrss:{name}"] == getattr(result, name)
+    assert "peak" in result.picks
     assert attrs["lrss:status"] == "resolved"
     assert attrs["lrss:baseline"] == cases.BASELINE
     figure = _figure(study)
     assert len(json.dumps(figure["layout"].get("template"))) < 200  # plotly's own has 7 kB
     assert figure["layout"]["title"]["text"].startswith("Learning-rate curve")
     note = optuna_dashboard.get_note(study)
-    assert f"{result.recommended:.3g}" in note
+    for name in ("recommended", "peak"):
+        low, high = result.intervals[name]
+        assert f"| {getattr(result, name):.3g} | {low:.3g} to {high:.3g} |" in note
+    assert "viable window is" in note
+    assert "for a training of 1000 steps" in note
     attrs = study._storage.get_study_system_attrs(study._study_id)
     ids = {key.split(":")[2] for key in attrs if key.startswith("dashboard:plot_data:")}
     assert ids == {FIGURE_ID}
@@ -117,6 +122,7 @@ def test_without_a_window_the_note_says_why_and_no_pick_is_left() -> None:
     study.set_user_attr("lrss:baseline", 0.1)
     publish(study)
     assert study.user_attrs["lrss:recommended"] is None
+    assert study.user_attrs["lrss:peak"] is None
     assert "Nothing learns" in optuna_dashboard.get_note(study)
     assert len(_figure(study)["data"]) > 0
 
@@ -379,18 +385,6 @@ def test_dashboard_answers_with_figure_note_and_summary(kind: str, tmp_path: Pat
 
 # --- In a browser ---
 
-CHROMIUM = shutil.which("chromium-headless-shell") or shutil.which("chromium")
-CHROMIUM_FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
 
 class _Quiet(WSGIRequestHandler):
     def log_message(self, *_: Any) -> None:
@@ -409,17 +403,6 @@ def _served(storage: Any) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("neither chromium-headless-shell nor chromium is installed (apt-get install)")
-    with playwright.sync_playwright() as started:
-        running = started.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
-        yield running
-        running.close()
 
 
 POSTGRES = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True)), None)
@@ -520,16 +503,16 @@ def _check_figure(figure: Any, study: optuna.Study) -> None:
     result = analyze(study)
     for label, lr in (("recommended", result.recommended), ("max_lr", result.max_lr)):
         assert f"{label} {lr:.3g}" in legend
-    # window, baseline and six vertical lines
-    assert figure.locator(".shapelayer path").count() == 8
+    # window, baseline and seven vertical lines
+    assert figure.locator(".shapelayer path").count() == 9
     dots = figure.locator(".scatterlayer .points path.point").count()
-    assert dots == len(study.trials) + 6
+    assert dots == len(study.trials) + 7
 
 
 def _check_note(page: Any, study: optuna.Study) -> None:
     page.get_by_role("heading", name="Learning rate", exact=True).wait_for()
     assert page.get_by_role("heading", name="My notes", exact=True).count() == 1
     rows = page.locator("table tbody tr")
-    assert rows.count() == 6
+    assert rows.count() == 7
     assert rows.first.locator("td").nth(1).text_content() == f"{analyze(study).recommended:.3g}"
     assert "lrss:begin" not in page.locator("body").inner_text()

@@ -12,10 +12,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 
 import optuna_lrss
+from optuna_lrss._method.sureness import sureness
 
 
 ROOT = Path(__file__).parents[1]
@@ -43,6 +45,7 @@ def _same_output(got: str, shown: str) -> None:
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")  # Lightning's advice
 @pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.. is deprecated")
 @pytest.mark.filterwarnings("ignore:.*smaller than the logging interval")
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated")  # peft's call
 @pytest.mark.filterwarnings("ignore:Starting from v1.9.0, `tensorboardX`")
 @pytest.mark.parametrize("page", [README, *PAGES], ids=lambda p: p.stem)
 def test_code_runs_and_prints_what_the_page_shows(
@@ -66,12 +69,12 @@ def test_readme_example_goes_on_with_its_study(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    example = CODE.search(README.read_text(encoding="utf-8"))
-    assert example is not None
+    code = "".join(block for block, _ in CODE.findall(README.read_text(encoding="utf-8")))
     n_trials = []
     for _ in range(2):
         namespace: dict[str, Any] = {"__name__": "__main__"}
-        exec(compile(example[1], str(README), "exec"), namespace)
+        with redirect_stdout(io.StringIO()):
+            exec(compile(code, str(README), "exec"), namespace)
         n_trials.append(len(namespace["study"].trials))
     assert n_trials[0] > 5
     assert n_trials[1] == n_trials[0] + 1  # optimize runs one trial at least
@@ -81,7 +84,11 @@ def test_readme_reaches_code_early_and_its_example_is_short() -> None:
     text = README.read_text(encoding="utf-8")
     example = CODE.search(text)
     assert example is not None
+    first = "**Every learning rate starts from the same weights and sees the same batches.**"
+    assert text.startswith(f"# optuna_lrss\n\n{first}")
     assert text[: text.index("```")].count("\n") < 30
+    assert text.index("](docs/images/quickstart.png)") < example.start()
+    assert example.end() < text.index("<!-- landscapes -->")
     assert len([line for line in example[1].splitlines() if line.strip()]) <= 20
     assert example[2].strip(), "the example's output is missing"
 
@@ -97,16 +104,15 @@ def _split_off_too_high(output: str) -> tuple[str, float]:
     return rest, float(NUMBER.findall(last)[-1])
 
 
-def test_quickstart_prints_what_the_readme_shows_and_resumes(
+def test_quickstart_prints_what_its_page_shows_and_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(ROOT / "examples")
     quickstart = importlib.import_module("quickstart")
     quickstart.main()
-    _, _, after = README.read_text(encoding="utf-8").partition(
-        "<!-- quickstart-output -->\n```text\n"
-    )
+    page = (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
+    _, _, after = page.partition("<!-- quickstart-output -->\n```text\n")
     got, got_too_high = _split_off_too_high(capsys.readouterr().out)
     shown, shown_too_high = _split_off_too_high(after.partition("```")[0])
     _same_output(got, shown)
@@ -165,6 +171,8 @@ def _benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, 
         "faults",
         "long_studies",
         "overhead",
+        "longer_trials",
+        "lanes",
         "minilm",
         "lora",
         "schedules",
@@ -196,6 +204,24 @@ def test_the_score_and_readme_hold_the_landscapes_figures() -> None:
         (guide / "schedules.md", "landscapes", price.moves_guide(figures)),
     ):
         assert between(path.read_text(encoding="utf-8"), marker) == expected
+
+
+def test_how_sure_the_picks_are_is_what_the_landscapes_say() -> None:
+    page = importlib.import_module("examples.benchmarks.landscapes.score.advice_page")
+    results = ROOT / "docs" / "results"
+    figures = json.loads((results / "advice.json").read_text(encoding="utf-8"))
+    assert (results / "advice.md").read_text(encoding="utf-8") == page.page(figures)
+    for evidence, kinds in figures["sure"]["table"].items():
+        assert evidence in ("longer", "short", "little")
+        for pick, known in kinds.items():
+            held = sureness(pick, longer=evidence == "longer", enough=evidence != "little")
+            for name in ("low", "high", "too_high"):
+                assert getattr(held, name) == pytest.approx(np.round(known[name], 2), abs=1e-9)
+    assert {(e, p) for e, kinds in figures["sure"]["table"].items() for p in kinds} == {
+        (e, p) for e in ("longer", "short", "little") for p in ("recommended", "peak")
+    }
+    source = Path(page.SURENESS).read_text(encoding="utf-8")
+    assert page.sureness_table(figures["sure"]) in source  # as the script would write it
 
 
 def test_vectorised_full_trainings_equal_the_plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,8 @@ from examples.benchmarks.landscapes.record import LEARNING_RATES
 from examples.benchmarks.landscapes.record import SCHEDULES
 from examples.benchmarks.landscapes.record import Record
 from examples.benchmarks.landscapes.record import save
+from examples.benchmarks.landscapes.rules import package
+from examples.benchmarks.landscapes.rules.auto import search
 from examples.benchmarks.landscapes.score import forms
 from examples.benchmarks.landscapes.score.cell import SEARCH_TRIALS
 from examples.benchmarks.landscapes.score.cell import Cell
@@ -40,6 +42,7 @@ from examples.benchmarks.landscapes.score.replay import solve
 from examples.benchmarks.landscapes.score.summary import figures_of
 from examples.benchmarks.landscapes.score.weighing import Tasks
 from optuna_lrss import analyze
+from optuna_lrss._method.recommend import peak_lr
 
 
 live_tests = importlib.import_module("range_tests")  # the score has put its folder on the path
@@ -141,7 +144,12 @@ def test_built_in_rules_find_what_the_record_was_made_of() -> None:
         "lowest short loss (argmin)": (-1.5, 0.01),
         "method 2, half-loss": (-2.5, 0.05),
         "method 3, steepest": (-2.5, 0.05),
-        "recommended": (-2.2, 0.2),
+        # Lowest at -1.5, and a little lower where all of the curve is smoothed; 500 steps want
+        # 0.24 decades less than 80, and 0.42 less than 20.
+        "recommended": (-1.74, 0.05),
+        "recommended, steps=20": (-2.0, 0.15),
+        "recommended, not told the length": (-1.83, 0.05),
+        "smoothed midpoint (version 0.1)": (-2.2, 0.2),
         "fastai minimum/10": (-2.0, 0.3),
         "Gugger": (-2.0, 0.3),
         "optimizer's default": (-3.0, 0.01),
@@ -154,17 +162,38 @@ def test_built_in_rules_find_what_the_record_was_made_of() -> None:
 
 def test_recommended_is_what_analyze_says_of_the_same_trials() -> None:
     record = a_record(family="momentum", optimizer="momentum", beta=0.9)
+    cells = {s.landscape.schedule: s.cells[0] for s in solve([record])}
+    searched = search(cells["constant"])
+    assert searched is not None
+    assert list(searched.curves) == [20, 80]
     study = optuna.create_study()
-    distribution = {"lr": FloatDistribution(1e-6, 1e2, log=True)}
-    for lr, loss in zip(record.lr, record.curve[0, 4], strict=True):
-        study.add_trial(
-            create_trial(params={"lr": lr}, distributions=distribution, value=float(loss))
-        )
-    result = analyze(study, baseline=2.3, steps=20, momentum=0.9)
+    results = []
+    for steps, curve in searched.curves.items():
+        for lr, loss in zip(curve.lr, curve.loss, strict=True):
+            claim = {"x": math.log10(lr), "role": "longer", "leader": 0, "horizon": steps}
+            study.add_trial(
+                create_trial(
+                    params={"lr": lr},
+                    distributions={"lr": FloatDistribution(1e-6, 1e2, log=True)},
+                    value=float(loss),
+                    system_attrs={} if steps == 20 else {"lrss:claim": claim},
+                )
+            )
+        results.append(analyze(study, baseline=2.3, steps=20, momentum=0.9, total_steps=500))
+    short, longer = results
     found = picks(record)
-    assert found["recommended"] == pytest.approx(result.recommended)
-    assert found["method 1, log-midpoint"] == pytest.approx(result.midpoint)
-    assert found["method 3, steepest"] == pytest.approx(result.steepest)
+    assert found["recommended, steps=20"] == pytest.approx(short.recommended)
+    assert found["recommended"] == pytest.approx(longer.recommended)
+    assert found["recommended, not told the length"] == pytest.approx(
+        longer.with_total_steps(1000).recommended
+    )
+    for schedule in ("cosine", "onecycle"):
+        assert package.recommended(cells[schedule]) == pytest.approx(longer.peak)
+    held = peak_lr(longer.recommended, held=True)
+    assert package.recommended(cells["wsd"]) == pytest.approx(held)
+    for result in (short, longer):
+        assert found["method 1, log-midpoint"] == pytest.approx(result.midpoint)
+        assert found["method 3, steepest"] == pytest.approx(result.steepest)
 
 
 def test_rival_picks_equal_those_of_a_live_range_test() -> None:
@@ -218,6 +247,32 @@ def test_fitting_never_sees_the_task_that_is_scored() -> None:
     assert seen == [{"b", "c"}, {"a", "c"}, {"a", "b"}]
     for cell, fitted in fitted_for:
         assert "abc"[cell.batch_size - 1] not in fitted
+
+
+@pytest.mark.parametrize("name", ["recommended", "candidate"])
+def test_how_a_task_ends_does_not_reach_what_is_fitted_for_it(name: str) -> None:
+    """The end of one task's trainings moves what is fitted for the others, and nothing of its."""
+    (rule,) = (r for r in built_in_rules() if r.fit is not None and r.name.startswith(name))
+    lengths = {"a": 500, "b": 500, "c": 4000}
+    records = [a_record(t, cell=t, total_steps=n, lengths=[n]) for t, n in lengths.items()]
+    picked = []
+    for shift in (0, 4):  # a decade
+        changed = {
+            field: np.roll(getattr(records[0], field), shift, axis=-1)
+            for field in ("final_metric", "final_val_metric", "final_loss")
+        }
+        result = replay([rule], solve([replace(records[0], **changed), *records[1:]]))
+        best = np.array([t.best for t in result.trainings])
+        of_a = np.array([t.task == "a" for t in result.trainings])
+        found = result.scores[rule.name].decades + best
+        picked.append((found[of_a], found[~of_a]))
+        assert best[of_a] == pytest.approx(-2.0 + 0.25 * shift)
+    np.testing.assert_allclose(picked[0][0], picked[1][0], atol=1e-9)
+    assert np.abs(picked[0][1] - picked[1][1]).max() > 0.04
+
+
+def test_constants_without_other_tasks_are_the_packages() -> None:
+    assert package.fit([]) == (package.PER_LENGTH, package.RISE)
 
 
 def test_a_constant_is_fitted_on_the_other_tasks() -> None:

@@ -16,6 +16,8 @@ from optuna_lrss import AllDivergedError
 from optuna_lrss import NothingLearnsError
 from optuna_lrss import NoWindowError
 from optuna_lrss import TooFewPointsError
+from optuna_lrss import analyze
+from optuna_lrss._method import fit
 from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._method.points import PointsOfInterest
 from optuna_lrss._method.points import plateau_level
@@ -25,11 +27,13 @@ from optuna_lrss._method.recommend import momentum_lag
 from optuna_lrss._method.recommend import peak_lr
 from optuna_lrss._method.recommend import recommended_lr
 from optuna_lrss._method.recommend import upper_end
+from optuna_lrss.visualization import plot_lr_curve
 from tests.curves import CURVES
 from tests.curves import NAMES
 from tests.curves import ArctanFall
 from tests.curves import Curve
 from tests.searching import search_curve
+from tests.studies import searched
 
 
 POINTS = ("min_lr", "max_lr", "half_loss", "steepest", "midpoint")
@@ -571,3 +575,20 @@ def test_a_fall_that_ends_jagged_is_no_plateau() -> None:
     points = points_of_interest(LRCurve.from_observations(10.0**x, loss), 2.306)
     assert points.noise > 0.25
     assert points.fit.scatter < 0.05
+
+
+def test_sampler_analysis_and_plots_share_a_fit() -> None:
+    """A search asks for the noise of its first ten losses, and for the curve at its end."""
+    fit._kept_fit.cache_clear()
+    study = searched()
+    before = fit._kept_fit.cache_info().misses
+    assert before == 1  # the first ten losses, by the sampler
+    first, second = analyze(study), analyze(study)
+    curve = plot_lr_curve(first)
+    assert curve is not None
+    assert first.fit is second.fit
+    assert fit._kept_fit.cache_info().misses == before + 1
+    with pytest.raises(ValueError, match="read-only"):
+        first.fit.value[0] = 0.0
+    with pytest.raises(ValueError, match="read-only"):
+        first.fit.flank[0] = 0.0

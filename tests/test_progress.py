@@ -23,6 +23,7 @@ from optuna_lrss import SearchProgress
 from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._result.progress import Pace
 from optuna_lrss._result.progress import duration
+from optuna_lrss._result.standing import Standing
 from optuna_lrss._study.curve_search import CurveSearch
 from optuna_lrss._study.curve_search import SearchOptions
 from optuna_lrss._study.known import Known
@@ -242,17 +243,15 @@ def test_looks_take_a_twentieth_of_the_time(monkeypatch: pytest.MonkeyPatch) -> 
     show = SearchProgress()
     clock = types.SimpleNamespace(now=0.0)
     clock.monotonic = lambda: clock.now
-    show._clock = clock
+    show._clock = clock  # type: ignore[assignment]
 
     def look(study: Any, history: Any) -> Any:
         looks.append(1)
         clock.now += 1.0
-        return progress.Standing(left=100)
+        return Standing(left=100)
 
-    from optuna_lrss._result import progress
-
-    monkeypatch.setattr(progress, "standing", look)
-    monkeypatch.setattr(progress, "_say", lambda line: None)
+    monkeypatch.setattr("optuna_lrss._result.progress.standing", look)
+    monkeypatch.setattr("optuna_lrss._result.progress._say", lambda line: None)
 
     def objective(trial: optuna.Trial) -> float:
         clock.now += 1.0
@@ -326,6 +325,14 @@ def test_without_a_notebook_a_warning_says_how_to_draw(
         show = SearchProgress(plot=True, text=False)
     study = new_study()
     study.optimize(objective_of(), n_trials=1, callbacks=[show])
+
+
+def test_a_silent_search_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(study: Any, history: Any) -> Any:
+        raise AssertionError("nobody sees it")
+
+    monkeypatch.setattr("optuna_lrss._result.progress.standing", look)
+    new_study().optimize(objective_of(), n_trials=2, callbacks=[SearchProgress(text=False)])
 
 
 def test_no_plot_loads_no_plotting_library() -> None:

@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Sequence
 from pathlib import Path
@@ -253,17 +254,19 @@ def analysed(run: Run) -> LRAnalysis:
 def picks_of(run: Run) -> dict[str, float]:
     """All picks of a run, from what it measured."""
     result = analysed(run)
-    losses = iter(run["range_test"])
-    fastai = range_tests.fastai_test(lambda _lr: next(losses, math.inf))
     peak = getattr(result, "peak", None)
-    return {
+    picks = {
         "recommended": result.recommended,
         **({} if peak is None else {"peak": peak}),
         "midpoint": result.midpoint,
         "max_lr": result.max_lr,
-        "fastai minimum/10": range_tests.fastai_minimum(fastai),
-        "fastai valley": range_tests.fastai_valley(fastai),
     }
+    if "range_test" in run:
+        losses = iter(run["range_test"])
+        fastai = range_tests.fastai_test(lambda _lr: next(losses, math.inf))
+        picks["fastai minimum/10"] = range_tests.fastai_minimum(fastai)
+        picks["fastai valley"] = range_tests.fastai_valley(fastai)
+    return picks
 
 
 def grid_rates(
@@ -286,9 +289,14 @@ def rates_of(run: Run, exponents: Sequence[int], fixed: dict[str, float]) -> lis
 
 def is_whole(run: Run, exponents: Sequence[int], fixed: dict[str, float]) -> bool:
     """Whether all is measured that a run's row of the page needs."""
-    if "range_test" not in run or "grid" not in run:
-        return False
-    return all(key(lr) in run["grid"] for lr in rates_of(run, exponents, fixed))
+    grid = run.get("grid", {})
+    return "search" in run and all(key(lr) in grid for lr in rates_of(run, exponents, fixed))
+
+
+def trials_of(runs: list[Run]) -> str:
+    """How many trials the searches took."""
+    counts = sorted({len(run["search"]["trials"]) for run in runs})
+    return " to ".join(str(n) for n in dict.fromkeys((counts[0], counts[-1])))
 
 
 def key(lr: float) -> str:
@@ -347,6 +355,7 @@ def pages(
     fixed: dict[str, float],
     exponents: Sequence[int],
     seeds: int,
+    extras: Collection[str] = (),
 ) -> None:
     """The command line: measures what NAME.json lacks, scores all of it, writes the page."""
     options = parser(description)
@@ -372,7 +381,7 @@ def pages(
         if arguments.smoke:
             arguments.seeds, exponents = 1, exponents[::5]
         runs += [{"seed": seed} for seed in range(len(runs), arguments.seeds)]
-        measure(make_model, runs, save, exponents=exponents, fixed=fixed)
+        measure(make_model, runs, save, exponents=exponents, fixed=fixed, extras=extras)
     for run in runs:
         run.pop("picks", None)
         if is_whole(run, exponents, fixed):
@@ -391,12 +400,13 @@ def measure(
     *,
     exponents: Sequence[int],
     fixed: dict[str, float],
+    extras: Collection[str],
 ) -> None:
     """Measures what the runs lack, and saves after each part."""
     for run in runs:
-        _measure_run(make_model, run, save, exponents, fixed)
+        _measure_run(make_model, run, save, exponents, fixed, with_rival="range_test" in extras)
     for run in runs:
-        if "longer" not in run:
+        if "longer" in extras and "longer" not in run:
             run["longer"] = longer(make_model, run["seed"], analysed(run).max_lr)
             save()
 
@@ -407,12 +417,16 @@ def _measure_run(
     save: Callable[[], None],
     exponents: Sequence[int],
     fixed: dict[str, float],
+    *,
+    with_rival: bool,
 ) -> None:
     seed = run["seed"]
-    for name, part in (("search", search), ("range_test", range_test)):
-        if name not in run:
-            run[name] = part(make_model, seed)
-            save()
+    if "search" not in run:
+        run["search"] = search(make_model, seed)
+        save()
+    if with_rival and "range_test" not in run:
+        run["range_test"] = range_test(make_model, seed)
+        save()
     grid = run.setdefault("grid", {})
     for lr in rates_of(run, exponents, fixed):
         if key(lr) not in grid:

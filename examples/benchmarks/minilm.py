@@ -25,7 +25,6 @@ SEEDS = 5
 
 def render(figures: dict[str, Any]) -> str:
     runs = [run for run in figures["runs"] if "picks" in run]
-    trials = [len(run["search"]["trials"]) for run in runs]
     return f"""# A pretrained MiniLM through the Trainer
 
 all-MiniLM-L6-v2 (22 million weights, all trained, a fresh head) on AG News rows of
@@ -33,8 +32,9 @@ all-MiniLM-L6-v2 (22 million weights, all trained, a fresh head) on AG News rows
 {finetuning.BATCH} rows, linear decay to 0, clipping at 1. Seeds, of the head, the data's order and
 the dropout: {len(runs)}.
 
-`find_lr(trainer)` took {min(trials)} to {max(trials)} trials of 20 steps. fastai's picks come from
-its range test over 100 steps of the same trainer.
+`find_lr(trainer)` took {finetuning.trials_of(runs)} trials of 20 steps. Of its picks
+`recommended` is for a constant learning rate, which this schedule does not have. fastai's come
+from its range test over 100 steps of the same trainer.
 
 ## Points of test accuracy lost
 
@@ -62,4 +62,5 @@ if __name__ == "__main__":
         fixed=FIXED,
         exponents=EXPONENTS,
         seeds=SEEDS,
+        extras=("range_test", "longer"),
     )

@@ -2,9 +2,11 @@
 
 The quickstart's search is run on a fresh SQLite file, as `python examples/quickstart.py` does,
 with a clock around every method of the sampler and around `analyze`. Imports are timed in fresh
-processes that take turns.
+processes that take turns. So are whole searches beside plain loops of the same steps, also with an
+earlier state of the code.
 
-    python examples/benchmarks/overhead.py
+    git worktree add --detach /tmp/earlier COMMIT
+    python examples/benchmarks/overhead.py --earlier /tmp/earlier
     python examples/benchmarks/overhead.py --smoke
 """
 
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import json
 import os
 import statistics
 import subprocess
@@ -143,6 +146,61 @@ def measure_imports(rounds: int) -> dict[str, list[float]]:
     return times
 
 
+#: Which processes measure a search beside the plain loop of its steps: two models.
+SHARE = Path(__file__).with_name("overhead_share.py")
+SHARED_MODELS = ("MLP", "CNN")
+
+
+def measure_shares(trees: dict[str, Path], rounds: int) -> dict[str, dict[str, Any]]:
+    """A search and its plain loop by model and tree, in fresh processes that take turns.
+
+    Args:
+        trees: Folders that hold the package, by what they are called.
+        rounds: Processes for each; the fastest search and the fastest loop count.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for _ in range(rounds):
+        for model in SHARED_MODELS:
+            for name, tree in trees.items():
+                command = [sys.executable, str(SHARE), model]
+                env = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
+                run = subprocess.run(command, check=True, capture_output=True, text=True, env=env)
+                new = json.loads(run.stdout)
+                known = found.setdefault(model, {}).setdefault(name, new)
+                for key in ("search_s", "plain_s"):
+                    known[key] = min(known[key], new[key])
+    return found
+
+
+def render_shares(shares: dict[str, dict[str, Any]]) -> str:
+    """The table of what a search takes beside its training."""
+    rows = [
+        (
+            model,
+            name,
+            run["steps"],
+            run["validation_passes"],
+            f"{1000 * run['search_s']:.0f} ms",
+            f"{1000 * run['plain_s']:.0f} ms",
+            f"{run['search_s'] / run['plain_s']:.2f}",
+            f"{100 * (1 - run['plain_s'] / run['search_s']):.0f} %",
+        )
+        for model, runs in shares.items()
+        for name, run in runs.items()
+    ]
+    header = (
+        "model",
+        "code",
+        "training steps",
+        "validation batches",
+        "search",
+        "plain loop",
+        "ratio",
+        "outside of it",
+    )
+    return table(header, rows)
+
+
 def render(figures: dict[str, Any]) -> str:
     """The page, from nothing but what the JSON file holds."""
     searches = {where: Search(**s) for where, s in figures["searches"].items()}
@@ -198,6 +256,16 @@ The whole quickstart, with its imports, its picture and three full trainings, to
         shares["in memory"]:.1f} % of that by
 the figures of the search in memory, {shares["SQLite"]:.1f} % with SQLite's writes.
 
+## Beside the training itself
+
+Processor time of `find_lr`, and of a plain loop that makes as many steps and validates as many
+batches: the fastest of several, in turns. What is outside of the loop is sampler, analysis, the
+reset to the start, random seeds, copies of the batches, and Optuna. Both models are tiny, so that
+what each trial costs by itself shows: some milliseconds, as much as with a model whose trial takes
+a minute.
+
+{render_shares(figures["shares"])}
+
 ## Importing
 
 {table(("statement", "lowest", "median", "highest"), import_rows)}
@@ -212,7 +280,9 @@ plotting library.
 
 
 def main() -> None:
-    arguments = parser(__doc__).parse_args()
+    options = parser(__doc__)
+    options.add_argument("--earlier", type=Path, help="a tree of an earlier state, to compare")
+    arguments = options.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     torch.set_num_threads(1)  # as the quickstart does
     started = time.perf_counter()
@@ -223,11 +293,15 @@ def main() -> None:
             "SQLite": measure_search(f"sqlite:///{folder}/quickstart.db"),
         }
     quickstart_seconds = measure_quickstart()
+    trees = {} if arguments.earlier is None else {"earlier": arguments.earlier}
+    trees["now"] = Path(__file__).parents[2]
+    shares = measure_shares(trees, rounds=1 if arguments.smoke else 2)
     imports = measure_imports(rounds=3 if arguments.smoke else 21)
     figures = {
         "source": provenance("overhead", time.perf_counter() - started, smoke=arguments.smoke),
         "searches": {where: asdict(s) for where, s in searches.items()},
         "quickstart": quickstart_seconds,
+        "shares": shares,
         "import_ms": imports,
     }
     write_page(output_folder(arguments), "overhead", figures, render)

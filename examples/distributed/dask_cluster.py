@@ -1,6 +1,6 @@
 """Dask workers share a study through DaskStorage.
 
-    pip install distributed optuna-integration
+    pip install -e ".[engines,examples]"
     python examples/distributed/dask_cluster.py
 
 The study lives in Dask's scheduler. Every `study.optimize` that is submitted arrives at a worker

@@ -1,6 +1,6 @@
 """Ray Tune runs the short trials, LRStepSampler chooses the learning rates.
 
-    pip install "ray[tune]"
+    pip install -e ".[engines,examples]"
     python examples/distributed/ray_tune.py
 
 The sampler lives in the driver, inside OptunaSearch. Ray decides when a run ends, so a stopper

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -53,6 +55,9 @@ _ALTERNATING = 0.5
 _DEGREES = 1.0 / 3.0
 #: Noise that the form is first fitted with, where nothing has measured any.
 _FIRST_GUESS = 0.01
+#: Fits that are kept, of some 50 kB each: a search looks at its curve as it was and as it will be,
+#: and a study with snapshots at one for each of its six horizons, twice where there is noise.
+_KEPT = 32
 #: Least bandwidth that a curvature is taken with, in decades.
 _LEAST_BANDWIDTH = 0.1
 
@@ -69,6 +74,15 @@ class RepeatNoise(NamedTuple):
     degrees: int
 
 
+class _Left(NamedTuple):
+    """The losses up to the end of the left flank, and the form fitted to all."""
+
+    x: FloatArray
+    y: FloatArray
+    weight: FloatArray
+    form: FloatArray
+
+
 @dataclass(frozen=True, eq=False)
 class CurveFit:
     """The model on a grid over the known range.
@@ -77,8 +91,6 @@ class CurveFit:
         x: Grid, log10 of learning rates, ascending, shape ``(g,)``, at most
             ``STEP`` decades apart.
         value: Normalised loss on the grid (1 = untrained, 0 = lowest), shape ``(g,)``.
-        flank: The left flank on the grid, smooth enough for a curvature, shape ``(g,)``; right
-            of the fall it goes on without the wall.
         flank_end: log10 of the last learning rate that the flank was fitted to.
         noise: Estimated standard deviation of one normalised loss where the model has learned.
         scatter: The same of any loss of the curve: what a drop has to stand out from.
@@ -86,10 +98,21 @@ class CurveFit:
 
     x: FloatArray
     value: FloatArray
-    flank: FloatArray
     flank_end: float
     noise: float
     scatter: float
+    _left: _Left
+
+    @cached_property
+    def flank(self) -> FloatArray:
+        """The left flank on the grid, smooth enough for a curvature, shape ``(g,)``.
+
+        Right of the fall it goes on without the wall. Fitted when it is asked for: of two fits to
+        a noisy curve the first is not.
+        """
+        flank = _flank(self._left, self.noise, self.x)
+        flank.flags.writeable = False
+        return flank
 
 
 def fit_curve(
@@ -105,8 +128,23 @@ def fit_curve(
             residuals say.
 
     Returns:
-        The model over ``[x[0], x[-1]]``, the part beyond the last finite loss set to ``WALL``.
+        The model over ``[x[0], x[-1]]``, the part beyond the last finite loss set to ``WALL``. Its
+        arrays cannot be written to: who asks for the same again gets the same.
     """
+    return _kept_fit(*(np.asarray(v, dtype=float).tobytes() for v in (x, yn, weight)), repeats)
+
+
+@lru_cache(maxsize=_KEPT)
+def _kept_fit(x: bytes, yn: bytes, weight: bytes, repeats: RepeatNoise | None) -> CurveFit:
+    """Sampler, analysis and plots look at one curve: it is fitted once."""
+    fit = _fit(np.frombuffer(x), np.frombuffer(yn), np.frombuffer(weight), repeats)
+    fit.x.flags.writeable = fit.value.flags.writeable = False
+    return fit
+
+
+def _fit(
+    x: FloatArray, yn: FloatArray, weight: FloatArray, repeats: RepeatNoise | None
+) -> CurveFit:
     y = np.minimum(yn, WALL)
     assumed = max(_FIRST_GUESS if repeats is None else repeats.deviation, FORM_ERROR)
     form = _fit_form(x, y, np.sqrt(weight) / assumed)
@@ -124,23 +162,17 @@ def fit_curve(
     last = x[np.isfinite(yn)][-1]
     value = np.where(grid <= last + STEP, value, np.maximum(value, WALL))
     end = _flank_end(x, y)
-    flank = _flank(x[:end], y[:end], weight[:end], noise, form, grid)
-    return CurveFit(grid, value, flank, float(x[end - 1]), noise, scatter)
+    left = _Left(x[:end], y[:end], weight[:end], form)
+    return CurveFit(grid, value, float(x[end - 1]), noise, scatter, left)
 
 
-def _flank(
-    x: FloatArray,
-    y: FloatArray,
-    weight: FloatArray,
-    noise: float,
-    form: FloatArray,
-    grid: FloatArray,
-) -> FloatArray:
+def _flank(left: _Left, noise: float, grid: FloatArray) -> FloatArray:
     """The flank's points on the grid: their own logistic, and what that leaves over, smoothed.
 
     Curvature needs a wider bandwidth than values do: as wide as the points lie apart, and twice
     the root of the noise (the method page, section 5).
     """
+    x, y, weight, form = left
     logistic = _fit_flank(x, y, np.sqrt(weight) / max(noise, FORM_ERROR), form)
     apart = float(np.median(np.diff(x)[-4:])) if x.size > 1 else 0.0
     remainder = _remainder(
@@ -184,12 +216,15 @@ def _sigmoid(p: FloatArray, x: FloatArray) -> tuple[FloatArray, FloatArray]:
     width = _LEAST_WIDTH + growth
     bound = np.tanh(p[3] / _MOST_ASYMMETRY)
     power = np.exp(_MOST_ASYMMETRY * bound)
-    z = np.clip((x - p[1]) / width, -60.0, 60.0)
+    z = np.minimum(np.maximum((x - p[1]) / width, -60.0), 60.0)
     tail = np.log1p(np.exp(-z))  # -ln of the plain logistic
     value = np.exp(-power * tail)
     by_z = power * value * -np.expm1(-tail)
-    by_power = -tail * value * power * (1.0 - bound**2)
-    return value, np.stack([-by_z / width, -by_z * z * growth / width, by_power])
+    slope = np.empty((3, x.size))
+    slope[0] = -by_z / width
+    slope[1] = -by_z * z * growth / width
+    slope[2] = -tail * value * power * (1.0 - bound**2)
+    return value, slope
 
 
 def _form(p: FloatArray, x: FloatArray) -> FloatArray:
@@ -206,12 +241,17 @@ def _fit_form(x: FloatArray, y: FloatArray, scale: FloatArray) -> FloatArray:
     width = np.concatenate([_FLANK_PRIOR[1], [d_width, v_width]])
 
     def cost(p: FloatArray) -> tuple[FloatArray, FloatArray]:
-        value, jacobian = _logistic_with_slope(p, x)
-        steps = np.minimum((x - p[4]) / np.exp(p[5]), 20.0)
+        jacobian = np.empty((6, x.size))
+        value = _logistic_with_slope(p, x, jacobian)
+        rise = np.exp(p[5])
+        steps = np.minimum((x - p[4]) / rise, 20.0)
         high = np.exp(steps)
-        jacobian = np.concatenate([jacobian, [-high / np.exp(p[5]), -high * steps]])
-        jacobian = np.where(value + high < WALL, jacobian, 0.0)
-        return _soft_l1((np.minimum(value + high, WALL) - y) * scale, jacobian * scale)
+        jacobian[4] = -high / rise
+        jacobian[5] = -high * steps
+        value += high
+        jacobian[:, ~(value < WALL)] = 0.0  # where the form is cut off
+        jacobian *= scale
+        return _soft_l1((np.minimum(value, WALL) - y) * scale, jacobian)
 
     starts = [[1.0, half, np.log(w), a, wall, np.log(0.15)] for w, a in _STARTS]
     return _best_fit(cost, starts, (centre, width), [0, 2, 3, 4, 5])
@@ -232,17 +272,21 @@ def _fit_flank(x: FloatArray, y: FloatArray, scale: FloatArray, form: FloatArray
     """Least squares with priors for the logistic alone."""
 
     def cost(p: FloatArray) -> tuple[FloatArray, FloatArray]:
-        value, jacobian = _logistic_with_slope(p, x)
-        return (value - y) * scale, jacobian * scale
+        jacobian = np.empty((4, x.size))
+        value = _logistic_with_slope(p, x, jacobian)
+        jacobian *= scale
+        return (value - y) * scale, jacobian
 
     starts = [[1.0, float(form[1]), np.log(w), a] for w, a in _STARTS]
     return _best_fit(cost, [list(form[:4]), *starts], _FLANK_PRIOR, [0, 2, 3])
 
 
-def _logistic_with_slope(p: FloatArray, x: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The logistic and its derivatives by p, shape ``(4, m)``."""
+def _logistic_with_slope(p: FloatArray, x: FloatArray, jacobian: FloatArray) -> FloatArray:
+    """The logistic; its derivatives by p go into the first four rows of a matrix."""
     value, slope = _sigmoid(p, x)
-    return 1.0 - p[0] * value, -np.concatenate([value[None], p[0] * slope])
+    np.negative(value, out=jacobian[0])
+    np.multiply(-p[0], slope, out=jacobian[1:4])
+    return np.asarray(1.0 - p[0] * value)
 
 
 def _soft_l1(r: FloatArray, jacobian: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -250,7 +294,12 @@ def _soft_l1(r: FloatArray, jacobian: FloatArray) -> tuple[FloatArray, FloatArra
     root = np.sqrt(1.0 + r * r)
     soft = np.sign(r) * np.sqrt(2.0 * (root - 1.0))
     small = np.abs(r) < 1e-6
-    return soft, jacobian * np.where(small, 1.0, r / np.where(small, 1.0, root * soft))
+    slope = root * soft
+    slope[small] = 1.0
+    slope = r / slope
+    slope[small] = 1.0
+    jacobian *= slope
+    return soft, jacobian
 
 
 def _best_fit(
@@ -267,28 +316,44 @@ def _best_fit(
         prior: Centre and width of the parameters that have a prior.
         bound: Which parameters those are.
     """
-    from scipy.optimize import least_squares  # here, since it takes 0.1 s to import
+    # Here, since it takes 0.1 s to import; and not least_squares, whose checks around the same
+    # MINPACK take longer than a fit of so few points.
+    from scipy.optimize import leastsq
 
     centre, width = prior
-    pull = np.zeros((len(bound), len(starts[0])))
-    pull[np.arange(len(bound)), bound] = 1.0 / width
+    pull = np.zeros((len(starts[0]), len(bound)))
+    pull[bound, np.arange(len(bound))] = 1.0 / width
+    last: tuple[bytes, FloatArray, FloatArray] = (b"", pull, pull)
 
-    def residuals(p: FloatArray) -> FloatArray:
-        return np.concatenate([cost(p)[0], (p[bound] - centre) / width])
+    def at(p: FloatArray) -> tuple[bytes, FloatArray, FloatArray]:
+        """Residuals and derivatives, which MINPACK asks for one after the other."""
+        nonlocal last
+        key = p.tobytes()
+        if key != last[0]:
+            r, slope = cost(p)
+            r = np.concatenate([r, (p[bound] - centre) / width])
+            last = key, r, np.concatenate([slope, pull], axis=1)
+        return last
 
-    def jacobian(p: FloatArray) -> FloatArray:
-        return np.concatenate([cost(p)[1].T, pull])
-
-    best = None
+    best, least = None, np.inf
     for start in starts:
-        fit = least_squares(
-            residuals, start, jac=jacobian, method="lm", ftol=1e-6, xtol=1e-6, max_nfev=100
+        p, _, found, _, _ = leastsq(
+            lambda p: at(p)[1],
+            start,
+            Dfun=lambda p: at(p)[2],
+            col_deriv=True,
+            full_output=True,
+            ftol=1e-6,
+            xtol=1e-6,
+            gtol=1e-8,
+            maxfev=100,
         )
-        if best is None or fit.cost < best.cost:
-            best = fit
-        if 2.0 * best.cost < _GOOD_FIT * residuals(best.x).size:
+        squares = float(np.dot(found["fvec"], found["fvec"]))
+        if best is None or squares < least:
+            best, least = p, squares
+        if least < _GOOD_FIT * found["fvec"].size:
             break
-    return np.asarray(starts[0] if best is None else best.x, dtype=float)
+    return np.asarray(starts[0] if best is None else best, dtype=float)
 
 
 def _landmarks(x: FloatArray, y: FloatArray) -> tuple[float, float]:

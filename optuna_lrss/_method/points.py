@@ -132,6 +132,21 @@ def points_of_interest(
     )
 
 
+def noise_of(curve: LRCurve, baseline: float | None = None) -> float:
+    """The noise of :func:`points_of_interest` alone, for half of its time.
+
+    Args:
+        curve: The known losses.
+        baseline: Loss of the untrained model (lr = 0), if known.
+
+    Raises:
+        NoWindowError: If there is no viable window.
+    """
+    _require_points(curve, None)
+    fit, _ = _fitted(curve, plateau_level(curve) if baseline is None else baseline, None)
+    return fit.noise
+
+
 def plateau_level(curve: LRCurve) -> float:
     """The loss on the lowest plateau, which stands in for a missing baseline.
 

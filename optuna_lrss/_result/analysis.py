@@ -20,6 +20,7 @@ from optuna_lrss._method.points import TooFewPointsError
 from optuna_lrss._method.points import points_of_interest
 from optuna_lrss._method.recommend import TOTAL_STEPS as _DEFAULT_TOTAL_STEPS
 from optuna_lrss._result.advice import advice_of
+from optuna_lrss._result.data import POINTS
 from optuna_lrss._result.diagnostics import Facts
 from optuna_lrss._result.diagnostics import diagnose
 from optuna_lrss._result.horizons import drift_of
@@ -174,7 +175,7 @@ def analysis_of(
         curve=curves[n],
         baseline=points.baseline,
         **picks,
-        brackets={name: _bracket(curves[n], lr, name) for name, lr in picks.items()},
+        brackets={name: _bracket(curves[n], picks[name], name) for name in POINTS},
         resolved=resolved,
         diagnostics=(),
         n_trials=sum(len(o.items) for o in all_trials.values()),

@@ -24,6 +24,7 @@ def to_plain(data: AnalysisData) -> dict[str, Any]:
     plain = {f.name: getattr(data, f.name) for f in fields(data)}
     plain["curve"] = _plain_curve(data.curve)
     plain["longer"] = {horizon: _plain_curve(curve) for horizon, curve in data.longer.items()}
+    plain["intervals"] = {name: list(ends) for name, ends in data.intervals.items()}
     plain["diagnostics"] = [dict(vars(d)) for d in data.diagnostics]
     return plain
 
@@ -34,15 +35,28 @@ def to_text(data: AnalysisData, indent: int | None = None) -> str:
 
 
 def from_plain(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of an analysis, from what :func:`to_plain` gave or its JSON form."""
-    values = {k: _numbers(v) if k in _NUMERIC else v for k, v in plain.items()}
+    """The arguments of an analysis, from what :func:`to_plain` gave or its JSON form.
+
+    Raises:
+        ValueError: If a field is missing: another version's picks mean something else.
+    """
+    missing = [f.name for f in fields(AnalysisData) if f.name not in plain]
+    if missing:
+        raise ValueError(
+            f"the analysis lacks {', '.join(missing)}: it is none, or of another version of "
+            "optuna_lrss. Make it again from the study, analyze(study)."
+        )
+    stored = {
+        f.name: plain[f.name] for f in fields(AnalysisData)
+    }  # the intervals follow from them
+    values = {k: _numbers(v) if k in _NUMERIC else v for k, v in stored.items()}
     values["curve"] = _curve(values["curve"])
-    values["longer"] = {int(k): _curve(v) for k, v in values.get("longer", {}).items()}
+    values["longer"] = {int(k): _curve(v) for k, v in values["longer"].items()}
     values["brackets"] = {k: (v[0], v[1]) for k, v in values["brackets"].items()}
     values["diagnostics"] = tuple(Diagnostic(**d) for d in values["diagnostics"])
     values["search_range"] = tuple(values["search_range"])
     values["trials"] = tuple((int(n), lr, loss) for n, lr, loss in values["trials"])
-    values["groups"] = tuple(values.get("groups", ()))
+    values["groups"] = tuple(values["groups"])
     values["roles"] = {int(k): v for k, v in values["roles"].items()}
     values["horizons"] = {int(k): v for k, v in values["horizons"].items()}
     return values

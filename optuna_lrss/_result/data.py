@@ -60,7 +60,7 @@ class AnalysisData:
         recommended: Learning rate to hold constant for ``total_steps`` (the method page, section
             7).
         peak: Highest learning rate of a schedule that decays to 0 within ``total_steps``.
-        brackets: For each point its known neighbours, ``(low, high)``.
+        brackets: Of each point that is read off the curve its known neighbours, ``(low, high)``.
         resolved: Whether nothing more needs to be tried to know every point within the tolerance.
         diagnostics: What is doubtful, each with a remedy.
         n_trials: Finished trials, longer ones too.

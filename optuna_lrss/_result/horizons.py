@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -10,6 +11,8 @@ from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._method.points import NoWindowError
 from optuna_lrss._method.points import PointsOfInterest
 from optuna_lrss._method.points import points_of_interest
+from optuna_lrss._method.recommend import length_factor
+from optuna_lrss._method.recommend import peak_lr
 from optuna_lrss._result.advice import advice_of
 from optuna_lrss._result.data import POINTS
 from optuna_lrss._study.curves import Observations
@@ -60,6 +63,22 @@ def picks_at_each_step(
             continue
         found[step] = picks_of(curve, points, max(step, 1), lag, total_steps)
     return found
+
+
+def for_length(
+    picks: Mapping[str, float], steps: int, was: int, total_steps: int
+) -> dict[str, float]:
+    """Picks that were read at a horizon, for a training of another length.
+
+    Args:
+        picks: The picks by name.
+        steps: The horizon.
+        was: Optimizer steps of the training that they are for.
+        total_steps: Those of the other training.
+    """
+    factor = length_factor(steps, total_steps) / length_factor(steps, was)
+    recommended = picks["recommended"] * factor
+    return {**picks, "recommended": recommended, "peak": peak_lr(recommended)}
 
 
 def _spread(steps: list[int]) -> list[int]:

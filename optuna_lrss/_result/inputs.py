@@ -49,8 +49,7 @@ def require_arguments(
         ("step", step, 0, "a short trial"),
         ("total_steps", total_steps, 1, "the training"),
     ):
-        whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-        if value is not None and not (whole and int(value) >= least):
+        if not (value is None or is_count(value, least)):
             raise ValueError(
                 f"{name}={value!r} must be a whole number of at least {least}, the optimizer "
                 f"steps of {what}, or None."
@@ -61,6 +60,12 @@ def require_arguments(
         )
     if not (tolerance is None or (is_number(tolerance) and 0.0 < tolerance < math.inf)):
         raise ValueError(f"tolerance={tolerance!r} must be a width in decades, such as 0.1.")
+
+
+def is_count(value: Any, least: int = 1) -> bool:
+    """Whether it is a whole number, NumPy's among them, and not too small."""
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return whole and int(value) >= least
 
 
 def count_in(stored: Mapping[str, Any], key: str) -> int | None:

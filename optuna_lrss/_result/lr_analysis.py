@@ -18,7 +18,6 @@ from typing import Any
 
 from optuna.distributions import FloatDistribution
 
-from optuna_lrss._method.recommend import length_factor
 from optuna_lrss._method.recommend import peak_lr
 from optuna_lrss._method.sureness import RISKS
 from optuna_lrss._result import as_json
@@ -27,9 +26,12 @@ from optuna_lrss._result import second_study
 from optuna_lrss._result.data import PICKS
 from optuna_lrss._result.data import AnalysisData
 from optuna_lrss._result.data import Diagnostic
+from optuna_lrss._result.horizons import drift_of
+from optuna_lrss._result.horizons import for_length
+from optuna_lrss._result.inputs import is_count
+from optuna_lrss._result.pick_doubts import judged_by_length
 from optuna_lrss._result.report import report
 from optuna_lrss._study.arguments import is_number
-from optuna_lrss._study.arguments import require_count
 
 
 if TYPE_CHECKING:
@@ -53,6 +55,24 @@ class LRAnalysis(AnalysisData):
 
         return to_html(self)
 
+    def plot(self, backend: str = "plotly") -> Any:
+        """The curve with its window and picks, as ``optuna_lrss.visualization`` draws it.
+
+        Args:
+            backend: ``"plotly"`` or ``"matplotlib"``.
+
+        Returns:
+            The plotly figure, or the matplotlib axes. In a notebook it shows as a cell's last
+            expression; elsewhere call its ``show()``, or ``ax.figure.savefig(...)``.
+
+        Raises:
+            ValueError: If the backend is neither of them.
+            ImportError: If the backend is not installed.
+        """
+        from optuna_lrss.visualization import _backends  # loads a plotting library when it draws
+
+        return _backends.plot_lr_curve(self, backend)
+
     def apply(self, target: Any, pick: str | None = None) -> None:
         """Sets the learning rate of a training; every param group keeps its ratio to the first.
 
@@ -62,7 +82,7 @@ class LRAnalysis(AnalysisData):
                 ``learning_rate``). A learning rate held in a tensor is overwritten in place.
             pick: Which learning rate, of ``recommended``, ``peak``, ``midpoint``,
                 ``half_loss``, ``steepest``, ``min_lr`` and ``max_lr``; ``None`` for
-                ``recommended``, or what a ``Trainer``'s schedule wants.
+                ``recommended``, of a ``Trainer`` for what its schedule wants.
 
         Raises:
             ValueError: If the pick is unknown, or a group has no learning rate or the first
@@ -86,6 +106,8 @@ class LRAnalysis(AnalysisData):
     def with_total_steps(self, total_steps: int) -> LRAnalysis:
         """The same analysis with ``recommended`` and ``peak`` for a training of another length.
 
+        What :func:`analyze` gives with ``total_steps``.
+
         Args:
             total_steps: Optimizer steps of the training.
 
@@ -95,16 +117,24 @@ class LRAnalysis(AnalysisData):
         Raises:
             ValueError: If ``total_steps`` is no positive whole number.
         """
-        require_count("total_steps", total_steps, at_least=1)
-        was, wanted = (length_factor(self.horizon, n) for n in (self.total_steps, total_steps))
-        recommended = self.recommended * wanted / was
-        return replace(
+        if not is_count(total_steps):
+            raise ValueError(
+                f"total_steps={total_steps!r} must be a whole number of at least 1, the optimizer "
+                "steps of the training: len(train_loader) * epochs."
+            )
+        lengths = self.total_steps, int(total_steps)
+        picks = for_length({"recommended": self.recommended}, self.horizon, *lengths)
+        horizons = {n: for_length(p, max(n, 1), *lengths) for n, p in self.horizons.items()}
+        result = replace(
             self,
-            recommended=recommended,
-            peak=peak_lr(recommended),
+            recommended=picks["recommended"],
+            peak=picks["peak"],
+            horizons=horizons,
+            drift=drift_of(horizons),
             total_steps=int(total_steps),
             total_steps_known=True,
         )
+        return replace(result, diagnostics=judged_by_length(result))
 
     def pick(self, *, risk: float, schedule: str = "constant") -> float:
         """A learning rate by how sure it is to be too high.
@@ -227,7 +257,8 @@ class LRAnalysis(AnalysisData):
         Args:
             optimizer: The optimizer of the training; its groups keep their learning-rate ratios.
             total_steps: Optimizer steps of the whole training.
-            peak: Highest learning rate; default ``peak``, for so many steps.
+            peak: Highest learning rate; default half-way between ``recommended`` and ``peak``
+                for so many steps (the method page, section 7).
             warmup_steps: Optimizer steps of the warm-up; ``None`` for the default share.
             decay_share: Share of the steps over which the learning rate falls in a line; ``None``
                 for the last fifth.
@@ -246,7 +277,7 @@ class LRAnalysis(AnalysisData):
         return _schedulers.wsd(
             optimizer,
             total_steps,
-            **self._rise(peak, total_steps),
+            **self._rise(peak, total_steps, held=True),
             warmup_steps=warmup_steps,
             decay_share=share,
             final=final,
@@ -285,9 +316,12 @@ class LRAnalysis(AnalysisData):
         plan = _planned_rates.planned_rates(scheduler, total_steps, every)
         return schedule_check.judge(self.with_total_steps(total_steps), plan)
 
-    def _rise(self, peak: float | None, total_steps: int) -> dict[str, float]:
+    def _rise(
+        self, peak: float | None, total_steps: int, *, held: bool = False
+    ) -> dict[str, float]:
         """Where a schedule starts and how high it goes: a peak below the window lowers both."""
-        peak = self.with_total_steps(total_steps).peak if peak is None else peak
+        if peak is None:
+            peak = peak_lr(self.with_total_steps(total_steps).recommended, held=held)
         return {"low": min(self.min_lr, peak / 2), "peak": peak}
 
     def distribution(self) -> FloatDistribution:
@@ -296,7 +330,8 @@ class LRAnalysis(AnalysisData):
         A window that is too narrow to train in, or leaves ``recommended`` out, is widened with a
         warning.
         """
-        return second_study.window_distribution(self)
+        low, high = second_study.training_window(self, "distribution()")
+        return FloatDistribution(low, high, log=True)
 
     def enqueue_picks(
         self,

@@ -39,6 +39,11 @@ def pick_doubts(result: AnalysisData) -> Iterator[Diagnostic]:
     yield from _far(result)
 
 
+def judged_by_length(result: AnalysisData) -> tuple[Diagnostic, ...]:
+    """The doubts of an analysis whose ``total_steps`` has been changed."""
+    return (*_far(result), *(d for d in result.diagnostics if d.code != "long-training"))
+
+
 def share_gained(result: AnalysisData) -> float:
     """Share of the untrained loss that the search's own trials gained."""
     return (result.baseline - result.lowest) / max(abs(result.baseline), 1e-300)
@@ -56,7 +61,7 @@ def _little(result: AnalysisData) -> Iterator[Diagnostic]:
         "small-drop",
         f"{what} gain {100 * gained:.2g} % of the untrained loss, so they may show how fast the "
         "output's level is found, or a plateau, and not how fast the model learns; picks from so "
-        "little lose over 5 points in three of ten trainings",
+        "little fail several times as often as others",
         _longer_remedy(result) + "; where so little is gained still, check that inputs and "
         "targets belong together",
     )
@@ -113,10 +118,16 @@ def _far(result: AnalysisData) -> Iterator[Diagnostic]:
             f"The training of {result.total_steps} steps is {times:.0f} times as long as the "
             f"trials that the picks are read from; such picks have been checked up to {LONGEST:g} "
             "times",
-            'use steps="auto"'
-            if result.horizon == result.steps and result.steps_known
-            else "take longer trials, and try half of the pick beside it",
+            f"take longer trials, {_longer_for(result)}, or try half of the pick beside it",
         )
+
+
+def _longer_for(result: AnalysisData) -> str:
+    """Trials that are long enough for the training."""
+    needed = math.ceil(result.total_steps / LONGEST)
+    auto = result.steps_known and result.horizon == result.steps
+    # With "auto" the next horizon has four times as many steps.
+    return 'steps="auto"' if auto and needed <= 4 * result.steps else f"steps={needed}"
 
 
 def outside_note(result: AnalysisData) -> str | None:

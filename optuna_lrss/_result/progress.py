@@ -111,6 +111,8 @@ class SearchProgress:
             study: The study.
             trial: The trial.
         """
+        if not self._text and self._curve is None:
+            return
         with self._lock:
             seen = observe(trial, self._history.param_name, study.direction)
             if seen is None:

@@ -49,6 +49,11 @@ class Plan:
         return not self.metrics and self.end <= _DECAYED * self.top
 
     @property
+    def held(self) -> bool:
+        """Whether it stays at its peak for most of the training before it decays."""
+        return self.decays and float(np.median(self.rates)) >= (1.0 - _SAME) * self.top
+
+    @property
     def level(self) -> float:
         """What a pick is held against: the peak if it decays, else what it is most of the time."""
         return self.top if self.decays else float(np.median(self.rates))
@@ -126,9 +131,9 @@ def _wanted(result: AnalysisData, plan: Plan) -> tuple[str, float]:
 
 
 def _open(result: AnalysisData, plan: Plan) -> tuple[float, float]:
-    """Learning rates that the picks leave open; both kinds' where metrics decide what follows."""
+    """Learning rates that the picks leave open: both kinds' for what lies between the two."""
     intervals = result.intervals
-    if plan.metrics:
+    if plan.metrics or plan.held:
         return intervals["recommended"][0], intervals["peak"][1]
     return intervals[_wanted(result, plan)[0]]
 

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from typing import Any
 
-from optuna.distributions import FloatDistribution
-
 from optuna_lrss._result.data import PICKS
 from optuna_lrss._result.data import AnalysisData
 from optuna_lrss._result.pick_doubts import is_narrow
@@ -17,11 +15,6 @@ from optuna_lrss._result.pick_doubts import is_narrow
 
 if TYPE_CHECKING:
     from optuna.study import Study
-
-
-def window_distribution(data: AnalysisData) -> FloatDistribution:
-    """The window as a log-scaled distribution, wide enough to hold the picks."""
-    return FloatDistribution(*training_window(data, "distribution()"), log=True)
 
 
 def training_window(data: AnalysisData, what: str) -> tuple[float, float]:
@@ -44,7 +37,7 @@ def training_window(data: AnalysisData, what: str) -> tuple[float, float]:
         f"{what}: the window {low:.2g} .. {high:.2g} of {data.steps} steps {why}; it is widened "
         f"to {wide[0]:.2g} .. {wide[1]:.2g}, which holds recommended and peak. Search with longer "
         "trials, steps=80 say, for a window that holds.",
-        stacklevel=4,
+        stacklevel=3,  # the line that called the analysis
     )
     return wide
 

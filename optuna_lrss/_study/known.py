@@ -9,6 +9,7 @@ import numpy as np
 
 from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._method.points import NoWindowError
+from optuna_lrss._method.points import noise_of
 from optuna_lrss._method.points import points_of_interest
 from optuna_lrss._study.curves import Observations
 from optuna_lrss._study.curves import curve_of
@@ -125,7 +126,7 @@ class Known:
 
 def _noise_of(first: list[Observation], baseline: float | None) -> float:
     try:
-        return points_of_interest(curve_of(first, baseline), baseline).noise
+        return noise_of(curve_of(first, baseline), baseline)
     except NoWindowError:
         return 0.0
 

@@ -135,7 +135,25 @@ class Worker:
 
     def is_resolved(self) -> bool:
         """Whether nothing is left to do."""
-        return self.resolver.is_study_resolved(self.look(at_end=True))
+        return self._look_at_end() is not None
+
+    def _look_at_end(
+        self, trial: FrozenTrial | None = None, told: Sequence[Observation] = ()
+    ) -> Moment | None:
+        """What is seen where nothing is left to do; ``None`` while something is.
+
+        Args:
+            trial: The trial that is being told, if one is.
+            told: What it is about to get.
+        """
+        moment = self.look(trial)
+        if not self.resolver.is_study_resolved(moment, told):
+            return None
+        if moment.horizons is None:
+            moment = self.look(trial, at_end=True)
+            if moment.horizons is not None and not self.resolver.is_study_resolved(moment, told):
+                return None
+        return moment
 
     def has_more(self) -> bool:
         """Whether a useful learning rate is neither known nor under way."""
@@ -327,13 +345,9 @@ class Worker:
             trial: The trial.
             last: What it is about to get.
         """
-        moment = self.look(trial)
-        if not self.resolver.is_study_resolved(moment, [last]):
+        moment = self._look_at_end(trial, [last])
+        if moment is None:
             return False
-        if moment.horizons is None:
-            moment = self.look(trial, at_end=True)
-            if not self.resolver.is_study_resolved(moment, [last]):
-                return False
         if not moment.alive():
             return True
         result = result_of(last, self._direction)

@@ -181,7 +181,7 @@ class LRFinderCallback(TrainerCallback):
             return
         with preserved([trainer, trainer.model], _belongs):
             base_lr = None if self._given else _stated_lr(trainer)
-            options = {**self._options, **length_of_training(state.max_steps)}
+            options = {**length_of_training(state.max_steps), **self._options}
             result = _search(trainer, base_lr, self._eval_dataset, cast("SearchOptions", options))
         self.result, self.lr = result, pick_for(_schedule(trainer, state.max_steps), result)
         if self._leave:

@@ -40,7 +40,6 @@ class Loaders:
         self._train = train
         self._validation = validation
         self._settings = settings
-        self._count = settings.steps * settings.accumulate
         self._hold_out = None if validation is not None else self._held_out()
 
     @property
@@ -61,15 +60,9 @@ class Loaders:
             start_over=False,
         )
 
-    def training(self, repeat: int, steps: int | None = None) -> list[Any]:
-        """The batches that a repeat trains on.
-
-        Args:
-            repeat: Which repeat.
-            steps: Optimizer steps of a longer trial, which begins with the short one's batches;
-                ``None`` for those of a short one.
-        """
-        count = self._count if steps is None else steps * self._settings.accumulate
+    def training(self, repeat: int, steps: int) -> list[Any]:
+        """The batches that a repeat trains on in so many steps."""
+        count = steps * self._settings.accumulate
         if self._hold_out is not None:
             return self._hold_out.training(repeat, count)
         return draw_batches(
@@ -78,13 +71,13 @@ class Loaders:
             name="train_loader",
             seed=derived_seed(self._settings.seed, _TRAIN_BATCHES, repeat),
             repeat=repeat,
-            window=self._count,
+            window=self._settings.steps * self._settings.accumulate,
         )
 
     def _held_out(self) -> HoldOut:
         return HoldOut(
             self._train,
-            count=self._count,
+            count=self._settings.steps * self._settings.accumulate,
             group=self._settings.accumulate,
             wanted=self._settings.validation_batches,
             seed=derived_seed(self._settings.seed, _TRAIN_BATCHES, 0),
@@ -100,7 +93,7 @@ class HoldOut:
 
     Args:
         loader: The training loader.
-        count: Batches that a trial trains on.
+        count: Batches that a short trial trains on.
         group: Batches of one optimizer step, which stay together.
         wanted: Batches to hold out; ``None`` for 8, or a quarter of a short loader.
         seed: Seed of the pass.
@@ -136,28 +129,26 @@ class HoldOut:
         self.validation = found[self._start : self._end]
         self._first: list[Any] | None = found
 
-    def training(self, repeat: int, count: int | None = None) -> list[Any]:
-        """The batches of a repeat: other ones, or in another order where the loader is short.
+    def training(self, repeat: int, count: int) -> list[Any]:
+        """Batches of a repeat: other ones, or in another order where the loader is short.
 
         Args:
-            repeat: Which repeat.
-            count: Batches of a longer trial, which begins with the short one's.
+            repeat: Which one.
+            count: How many; more than a short trial takes begin with those of the short trial.
         """
-        count = self._count if count is None else count
-        skip = repeat * self._count
-        drawn = self._first or self._pass(skip + count + self._end - self._start)
+        start = repeat * self._count
+        drawn = self._first if count == self._count else None
+        if drawn is None or repeat > 0:
+            drawn = self._pass(start + count + self._end - self._start)
         self._first = None  # not kept: the caller has moved them to the device
-        rest = drawn[: self._start] + drawn[self._end :]
-        steps = [rest[i : i + self._group] for i in range(0, len(rest), self._group)]
-        if len(steps[-1]) < self._group:
-            steps.pop()
-        first = skip // self._group
-        if len(rest) < skip + self._count:
+        rest, group = drawn[: self._start] + drawn[self._end :], self._group
+        steps = [rest[i : i + group] for i in range(0, len(rest) - group + 1, group)]
+        first = start // group
+        if repeat > 0 and len(steps) * group < start + self._count:
+            random.Random(derived_seed(self._seed, repeat)).shuffle(steps)
             first = 0
-            if repeat > 0:
-                random.Random(derived_seed(self._seed, repeat)).shuffle(steps)
-        wanted = range(first, first + count // self._group)
-        return [batch for i in wanted for batch in steps[i % len(steps)]]
+        chosen = [steps[(first + i) % len(steps)] for i in range(count // group)]
+        return [batch for step in chosen for batch in step]
 
     def _pass(self, count: int) -> list[Any]:
         return draw_batches(

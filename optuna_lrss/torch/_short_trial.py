@@ -365,7 +365,7 @@ class ShortTrial:
         would not always fit there, and stay where the loader has them.
         """
         if repeat not in self._train_batches:
-            drawn = self._loaders.training(repeat)
+            drawn = self._loaders.training(repeat, self._settings.steps)
             self._train_batches[repeat] = self._on_device(drawn)
         batches = self._train_batches[repeat]
         if steps is None or steps <= self._settings.steps:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import ChainMap
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
@@ -43,9 +42,17 @@ class Together(Optimizer):
         return [group for part in self.parts for group in part.param_groups]
 
     @property
-    def state(self) -> ChainMap[Any, Any]:  # type: ignore[override]
-        """The parts' states, in each other's place since no parameter is in two of them."""
-        return ChainMap(*(part.state for part in self.parts))
+    def state(self) -> dict[Any, Any]:  # type: ignore[override]
+        """What the parts hold of each parameter; a new dict, of their own dicts."""
+        return {p: held for part in self.parts for p, held in part.state.items()}
+
+    @property
+    def _optimizer_step_pre_hooks(self) -> dict[Any, Any]:  # type: ignore[override]
+        return {k: h for part in self.parts for k, h in part._optimizer_step_pre_hooks.items()}
+
+    @property
+    def _optimizer_step_post_hooks(self) -> dict[Any, Any]:  # type: ignore[override]
+        return {k: h for part in self.parts for k, h in part._optimizer_step_post_hooks.items()}
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Steps all of them at the same gradients."""

@@ -87,7 +87,7 @@ class _Scale:
     """From learning rates and losses to pixels."""
 
     def __init__(self, info: _LRCurveInfo) -> None:
-        lrs = [p.lr for p in info.points]
+        lrs = [p.lr for p in info.points] + [lr for longer in info.longer for lr in longer.lr]
         self._x0, self._x1 = math.log10(min(lrs)), math.log10(max(lrs))
         self._y0, self._y1 = info.loss_range
 
@@ -129,7 +129,10 @@ def _svg(info: _LRCurveInfo) -> str:
             f'stroke-width="1.5" stroke-dasharray="{_DASHES[style.dash]}">'
             f"<title>{html.escape(style.label)} {short(mark.lr)}</title></line>"
         )
-    parts.append(_path(info, scale))
+    parts.append(_path(info.line, scale))
+    for longer in info.longer:
+        line = _path((longer.lr, longer.loss), scale, longer.style.color)
+        parts.append(f"<g><title>{html.escape(longer.label)}</title>{line}</g>")
     parts += [_dot(scale.x(p.lr), scale.y(p.y), p.pinned, p.number) for p in info.points]
     return "".join(parts) + "</svg>"
 
@@ -163,16 +166,16 @@ def _frame(info: _LRCurveInfo, scale: _Scale) -> list[str]:
     return parts
 
 
-def _path(info: _LRCurveInfo, scale: _Scale) -> str:
-    """The model of the curve; a gap where it has diverged."""
+def _path(line: tuple[list[float], list[float]], scale: _Scale, color: str = "#808080") -> str:
+    """A curve; a gap where it has diverged."""
     steps, pen = [], "M"
-    for lr, loss in zip(*info.line, strict=True):
+    for lr, loss in zip(*line, strict=True):
         if math.isnan(loss):
             pen = "M"
             continue
         steps.append(f"{pen}{scale.x(lr)} {scale.y(loss)}")
         pen = "L"
-    return f'<path d="{"".join(steps)}" fill="none" stroke="#808080" stroke-width="1.5"/>'
+    return f'<path d="{"".join(steps)}" fill="none" stroke="{color}" stroke-width="1.5"/>'
 
 
 def _dot(x: float, y: float, pinned: bool, number: int) -> str:

@@ -13,6 +13,7 @@ from optuna_lrss.visualization import _plotly
 from optuna_lrss.visualization._lr_curve_info import BAND
 from optuna_lrss.visualization._lr_curve_info import MARGIN
 from optuna_lrss.visualization._lr_curve_info import _get_lr_curve_info
+from optuna_lrss.visualization._lr_curve_info import _Longer
 from optuna_lrss.visualization._lr_curve_info import _LRCurveInfo
 from optuna_lrss.visualization._lr_curve_info import _Mark
 from optuna_lrss.visualization._lr_curve_info import _Point
@@ -43,7 +44,8 @@ def plot_lr_curve(
     Trials are coloured by their order; what diverged, or lies far above the untrained model, is
     pinned to the top edge. The line is the model that the points of interest were read from, with
     a band of one standard deviation of one loss where repeats have measured it. Horizontal bars
-    reach from each pick to its known neighbours.
+    are the intervals of the picks. Longer trials, which ``recommended`` and ``peak`` are read
+    from, have a line of their own for each horizon.
 
     Args:
         study_or_result: A study, or an analysis.
@@ -90,6 +92,8 @@ def _get_lr_curve_plot(info: _LRCurveInfo) -> Figure:
             name="curve", connectgaps=False,
         )
     )  # fmt: skip
+    for longer in info.longer:
+        figure.add_trace(_longer(go, longer))
     for trace in _trials(go, info):
         figure.add_trace(trace)
     for mark in info.marks:
@@ -115,6 +119,19 @@ def _band(go: Any, info: _LRCurveInfo) -> Any:
     )
 
 
+def _longer(go: Any, longer: _Longer) -> Any:
+    style = longer.style
+    return go.Scatter(
+        x=longer.lr,
+        y=longer.loss,
+        mode="lines+markers",
+        line={"color": style.color, "dash": style.dash, "width": 1.5},
+        marker={"color": style.color, "symbol": style.symbol, "size": 7},
+        name=longer.label,
+        hovertemplate="learning rate %{x:.3g}<br>loss %{y:.5g}<extra></extra>",
+    )
+
+
 def _trials(go: Any, info: _LRCurveInfo) -> list[Any]:
     """Short trials, coloured by order; pinned ones as open triangles at the top edge."""
     numbers = [p.number for p in info.points]
@@ -132,9 +149,12 @@ def _trials(go: Any, info: _LRCurveInfo) -> list[Any]:
             "size": 9 if pinned else 7,
             "line": {"width": 1, "color": GREY},
             "showscale": not pinned or len(points) == len(numbers),
+            # narrow: what it takes from the plot's width, the legend's two columns lack
             "colorbar": {
-                "title": {"text": "trial"},
-                "thickness": 10,
+                "title": {"text": "trial", "side": "right", "font": {"size": 11}},
+                "tickfont": {"size": 10},
+                "thickness": 8,
+                "xpad": 4,
                 "len": 0.8,
                 "outlinewidth": 0,
             },
@@ -183,6 +203,6 @@ def _mark(go: Any, mark: _Mark) -> Any:
         name=style.at(mark.lr),
         hovertemplate=(
             f"{style.label}<br>learning rate {short(mark.lr)}<br>"
-            f"known neighbours {short(mark.low)} to {short(mark.high)}<extra></extra>"
+            f"interval {short(mark.low)} to {short(mark.high)}<extra></extra>"
         ),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import cycle
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,9 @@ from optuna_lrss._method.curve import FloatArray
 from optuna_lrss._method.levels import WALL
 from optuna_lrss._result.data import AnalysisData
 from optuna_lrss.visualization._source import Source
+from optuna_lrss.visualization._style import LONGER
 from optuna_lrss.visualization._style import PICKS
+from optuna_lrss.visualization._style import Style
 from optuna_lrss.visualization._style import rounded
 from optuna_lrss.visualization._style import window_label
 
@@ -40,13 +43,22 @@ class _Point(NamedTuple):
 
 
 class _Mark(NamedTuple):
-    """A pick or window edge on the curve, and its known neighbours."""
+    """A pick or window edge on the curve, and its interval."""
 
     name: str
     lr: float
     loss: float
     low: float
     high: float
+
+
+class _Longer(NamedTuple):
+    """Losses of the longer trials at one horizon; nan where they diverged, or lie too high."""
+
+    label: str
+    lr: list[float]
+    loss: list[float]
+    style: Style
 
 
 class _LRCurveInfo(NamedTuple):
@@ -62,6 +74,7 @@ class _LRCurveInfo(NamedTuple):
     marks: list[_Mark]
     loss_range: tuple[float, float]
     reason: str
+    longer: list[_Longer]
 
 
 def _get_lr_curve_info(source: Source) -> _LRCurveInfo:
@@ -84,6 +97,7 @@ def _get_lr_curve_info(source: Source) -> _LRCurveInfo:
         marks=_marks(source),
         loss_range=(low, high),
         reason=source.reason,
+        longer=_longer(source, high),
     )
 
 
@@ -106,7 +120,8 @@ def _level(source: Source) -> float:
 
 
 def _loss_range(source: Source, level: float) -> tuple[float, float]:
-    finite = source.curve.loss[source.curve.finite]
+    longer = () if source.result is None else source.result.longer.values()
+    finite = np.concatenate([curve.loss[curve.finite] for curve in (source.curve, *longer)])
     lowest = float(finite.min()) if finite.size else level
     drop = max(level - lowest, 0.05 * abs(level), 1e-12)
     return min(lowest, level) - MARGIN * drop, level + (WALL - 1.0) * drop
@@ -121,6 +136,21 @@ def _line(source: Source, high: float) -> tuple[list[float], list[float]]:
     x, value = model(result)
     loss = np.where(value < high, value, np.nan)
     return rounded((10.0**x).tolist()), rounded(loss.tolist())
+
+
+def _longer(source: Source, high: float) -> list[_Longer]:
+    result = source.result
+    if result is None:
+        return []
+    return [
+        _Longer(
+            f"after {steps} steps",
+            rounded(curve.lr.tolist()),
+            rounded(np.where(curve.loss <= high, curve.loss, np.nan).tolist()),
+            style,
+        )
+        for (steps, curve), style in zip(result.longer.items(), cycle(LONGER), strict=False)
+    ]
 
 
 def model(result: AnalysisData, thin: int = _THIN) -> tuple[FloatArray, FloatArray]:
@@ -142,14 +172,15 @@ def _marks(source: Source) -> list[_Mark]:
     result = source.result
     if result is None:
         return []
+    intervals = result.intervals
     x, loss = model(result, thin=1)
-    known = np.isfinite(loss)
+    known, intervals = np.isfinite(loss), result.intervals
     return [
         _Mark(
             name,
             lr := float(getattr(result, name)),
             float(np.interp(math.log10(lr), x[known], loss[known])),
-            *result.brackets[name],
+            *intervals[name],
         )
         for name in (*PICKS, "min_lr", "max_lr")
     ]

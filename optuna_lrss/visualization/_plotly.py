@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -15,6 +16,24 @@ from optuna_lrss.visualization._style import wrap
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
+
+
+#: In px. Plotly's tool bar covers the upper 25 px of a figure, and 300 px of its width, which on a
+#: small page is most of a title: titles stand below it, the foot of their first line here.
+_BELOW_TOOL_BAR = 40
+#: A page of its own for a figure: as dark as the figure, up to its edges, and at a phone's width.
+_PAGE = """<!doctype html>
+<html lang="en" style="height:100%">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+</head>
+<body style="height:100%;margin:0;background:{background}">
+{figure}
+</body>
+</html>
+"""
 
 
 def graph_objects() -> Any:
@@ -40,16 +59,29 @@ def figure(title: str, subtitle: str = "") -> Figure:
         text += f"<br><span style='font-size:12px'>{html.escape(subtitle)}</span>"
     drawn: Figure = graph_objects().Figure()
     drawn.update_layout(
-        title={"text": text, "font": {"size": 16}, "x": 0.02, "xanchor": "left", "y": 0.97,
-               "yanchor": "top"},
-        margin={"l": 60, "r": 10, "t": 60, "b": 40},
+        title={"text": text, "font": {"size": 16}, "x": 0.02, "xanchor": "left", "y": 1.0,
+               "yanchor": "top", "pad": {"t": _BELOW_TOOL_BAR}},
+        margin={"l": 50, "r": 5, "t": _BELOW_TOOL_BAR + 36, "b": 40},
         legend={"orientation": "h", "xref": "container", "x": 0.02, "xanchor": "left",
-                "yref": "container", "y": 0.01, "yanchor": "bottom", "font": {"size": 11},
-                "entrywidth": 106, "itemwidth": 30},
+                "yref": "container", "y": 0.01, "yanchor": "bottom", "font": {"size": 10},
+                "itemwidth": 30},
         showlegend=True,
         hovermode="closest",
     )  # fmt: skip
     return drawn
+
+
+def write_page(drawn: Figure, path: Path) -> None:
+    """Writes a figure as a page that needs no network, in the colour of the figure's template.
+
+    Args:
+        drawn: The figure.
+        path: The page's file.
+    """
+    title = (drawn.layout.title.text or "").partition("<br>")[0]  # escaped already
+    background = drawn.layout.template.layout.paper_bgcolor or "white"
+    page = _PAGE.format(title=title, background=background, figure=drawn.to_html(full_html=False))
+    path.write_text(page, encoding="utf-8")
 
 
 def note(drawn: Figure, text: str) -> None:

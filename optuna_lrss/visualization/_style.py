@@ -77,6 +77,9 @@ SERIES: tuple[Style, ...] = tuple(
     )
 )
 
+#: Longer trials, one for each horizon: colours that no pick has.
+LONGER: tuple[Style, ...] = SERIES[-2:]
+
 
 def lr_label(param_name: str) -> str:
     """Title of the learning-rate axis."""

@@ -25,7 +25,6 @@ from optuna_lrss import LRAnalysis
 from optuna_lrss import TooFewPointsError
 from optuna_lrss._result.interrupted import interrupted
 from optuna_lrss.integrations import _lightning
-from optuna_lrss.integrations import _search
 from optuna_lrss.integrations.lightning import LRStepFinder
 from optuna_lrss.integrations.lightning import ManualOptimizationError
 from optuna_lrss.integrations.lightning import apply
@@ -650,7 +649,6 @@ def _known_search(monkeypatch: pytest.MonkeyPatch) -> Any:
         return found
 
     monkeypatch.setattr("optuna_lrss.integrations._lightning._find_lr", search)
-    monkeypatch.setitem(_search.StepOptions.__annotations__, "total_steps", int)
     return found
 
 

@@ -18,6 +18,7 @@ from optuna_lrss import LRAnalysis
 from optuna_lrss.torch import StepObjective
 from optuna_lrss.torch import StepPieces
 from optuna_lrss.torch import find_lr
+from optuna_lrss.torch._loaders import HoldOut
 
 
 STEPS = 3
@@ -168,3 +169,20 @@ def test_a_factory_may_leave_the_validation_loader_out() -> None:
     study = run(StepObjective.from_factory(build, steps=STEPS, progress=False))
     assert study.user_attrs["lrss:held_out"] == 8
     assert StepPieces(*build(study.trials[0])).validation_loader is None
+
+
+@pytest.mark.parametrize("repeat", [0, 1, 3])
+@pytest.mark.parametrize("n", [7, 14, 20, 60])
+@pytest.mark.parametrize("group", [1, 2])
+def test_a_longer_trial_begins_with_the_batches_of_the_short_one(
+    n: int, group: int, repeat: int
+) -> None:
+    count = 3 * group
+    options: Any = {"count": count, "group": group, "wanted": None, "seed": 1}
+    short = HoldOut(list(range(n)), **options).training(repeat, count)
+    held_out = HoldOut(list(range(n)), **options)
+    longer = held_out.training(repeat, 4 * count)
+    assert len(longer) == 4 * count
+    assert longer[:count] == short
+    assert not set(longer) & set(held_out.validation)
+    assert all(b == a + 1 for a, b in zip(longer[::2], longer[1::2], strict=True) if group == 2)

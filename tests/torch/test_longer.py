@@ -24,6 +24,7 @@ from torch_cases import trial_at
 from optuna_lrss import LRStepPruner
 from optuna_lrss import LRStepSampler
 from optuna_lrss import analyze
+from optuna_lrss._method.recommend import momentum_lag
 from optuna_lrss._study.horizons import claimed_horizon
 from optuna_lrss.torch import StepObjective
 from optuna_lrss.torch import StepPieces
@@ -211,8 +212,15 @@ def test_a_search_of_short_trials_goes_on_with_longer_ones() -> None:
     assert short.longer == {}
     result = find_lr(*make_pieces(), **where)
     assert result.longer.keys() >= {80}
-    assert result.horizon in result.longer
-    assert result.midpoint == short.midpoint
+    for name in ("min_lr", "max_lr", "midpoint", "half_loss", "steepest"):
+        assert getattr(result, name) == getattr(short, name)
+    assert result.horizon == max(result.longer)
+    curve = result.longer[result.horizon]  # the picks are read from these trials alone
+    up = (result.total_steps / result.horizon) ** 0.3 / momentum_lag(
+        result.momentum, result.horizon
+    )
+    assert curve.lr[0] <= result.recommended * up * (1 + 1e-9)
+    assert result.recommended * up <= curve.lr[-1] * (1 + 1e-9)
     assert find_lr(*make_pieces(), steps="auto", **where).n_trials == result.n_trials
     with pytest.raises(ValueError, match="lrss:steps=20"):
         find_lr(*make_pieces(), steps=5, **where, total_steps=100)

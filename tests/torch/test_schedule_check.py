@@ -42,6 +42,10 @@ def _wsd(peak: float) -> Callable[[int], float]:
     return lambda step: peak * min(1.0, (STEPS - step) / (0.2 * STEPS))
 
 
+def _line(peak: float) -> Callable[[int], float]:
+    return lambda step: peak * (STEPS - step) / STEPS
+
+
 # --- What is doubted -----------------------------------------------------------------------------
 
 
@@ -89,7 +93,7 @@ def test_a_long_training_may_have_its_peak_below_the_window(result: LRAnalysis) 
 @pytest.mark.parametrize("end", [0, 1], ids=["below", "above"])
 def test_a_level_outside_the_picks_interval_is_doubted(result: LRAnalysis, end: int) -> None:
     sides = ("below", "above")
-    for name, make in (("peak", _wsd), ("recommended", lambda lr: lambda step: lr)):
+    for name, make in (("peak", _line), ("recommended", lambda lr: lambda step: lr)):
         edge = result.intervals[name][end]
         assert _codes(result, make(edge)) == []
         lr = edge * (1.05, 0.95)[1 - end] if end else edge * 0.95

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -261,35 +264,83 @@ def _schedule(make: Make, n: int = 99) -> list[float]:
     return [first for first, _ in _rates(optimizer, make(optimizer), n)]
 
 
-def test_methods_take_their_bounds_from_the_window() -> None:
-    result = analyze(cases.plain())
-    low, high, pick = result.min_lr, result.max_lr, result.with_total_steps(100).peak
-    cycle = _schedule(lambda o: result.one_cycle(o, 100))
-    assert (cycle[0], max(cycle)) == pytest.approx((low, pick))
-    assert max(_schedule(lambda o: result.one_cycle(o, 100, peak=high))) == pytest.approx(high)
-    waves = _schedule(lambda o: result.cyclical(o, step_size_up=10))
-    assert (min(waves), max(waves)) == pytest.approx((low, high))
-    warm = _schedule(lambda o: result.warmup_cosine(o, 100), 101)
-    assert (warm[0], max(warm)) == pytest.approx((low, pick))
+@pytest.mark.parametrize("total_steps", [100, 400])
+def test_methods_go_from_the_window_to_the_peak_of_their_own_length(total_steps: int) -> None:
+    """Whatever training the analysis itself is for."""
+    result = analyze(cases.plain(), total_steps=30_000)
+    low, high = result.min_lr, result.max_lr
+    peak = result.with_total_steps(total_steps).peak
+    assert peak == pytest.approx(result.peak * (30_000 / total_steps) ** 0.3)
+    cycle = _schedule(lambda o: result.one_cycle(o, total_steps), total_steps - 1)
+    assert (cycle[0], max(cycle)) == pytest.approx((low, peak))
+    cycle = _schedule(lambda o: result.one_cycle(o, total_steps, peak=high), total_steps - 1)
+    assert max(cycle) == pytest.approx(high)
+    warm = _schedule(lambda o: result.warmup_cosine(o, total_steps), total_steps + 1)
+    assert (warm[0], max(warm)) == pytest.approx((low, peak))
     assert warm[-1] == pytest.approx(0.0, abs=1e-12)
+    warm = _schedule(lambda o: result.warmup_cosine(o, total_steps, peak=high))
+    assert max(warm) == pytest.approx(high)
+
+
+def test_wsd_holds_half_way_between_recommended_and_peak() -> None:
+    result = analyze(cases.plain())
+    of_length = result.with_total_steps(100)
+    low, pick = result.min_lr, math.sqrt(of_length.recommended * of_length.peak)
     held = _schedule(lambda o: result.wsd(o, 100), 101)
     assert (held[0], held[79], max(held)) == pytest.approx((low, pick, pick))
     assert held[-1] == pytest.approx(0.0, abs=1e-12)
+    high = result.max_lr
     whole = _schedule(lambda o: result.wsd(o, 100, peak=high, decay_share=0.5), 101)
     assert (whole[50], whole[75]) == pytest.approx((high, high / 2))
 
 
-def test_a_pick_below_the_window_still_rises_to_itself() -> None:
-    """With much momentum the peak may lie below min_lr."""
-    result = analyze(cases.plain(), momentum=0.999, total_steps=100)
-    assert result.peak < result.min_lr
+def test_cyclical_has_the_bounds_of_a_window_that_holds() -> None:
+    result = analyze(cases.plain())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        waves = _schedule(lambda o: result.cyclical(o, step_size_up=10))
+    assert (min(waves), max(waves)) == pytest.approx((result.min_lr, result.max_lr))
+
+
+@pytest.mark.parametrize("case", ["narrow", "outside"])
+def test_cyclical_widens_a_window_that_does_not(case: str) -> None:
+    result = analyze(cases.plain())
+    if case == "narrow":
+        result = replace(result, min_lr=result.max_lr / 2, recommended=result.max_lr / 1.5)
+    else:
+        result = result.with_total_steps(10**9)
+        assert result.recommended < result.min_lr
+    why = "is too narrow to train in" if case == "narrow" else "leaves recommended out"
+    with pytest.warns(UserWarning, match=rf"cyclical\(\).* {why}") as seen:
+        scheduler = result.cyclical(_optimizer(), step_size_up=10)
+    assert Path(seen[0].filename) == Path(__file__)  # whose line it is
+    low = min(result.min_lr, result.intervals["recommended"][0])
+    high = max(result.max_lr, result.intervals["peak"][1])
+    rates = [a for a, _ in _rates(scheduler.optimizer, scheduler, 21)]
+    assert (min(rates), max(rates)) == pytest.approx((low, high))
+
+
+def test_a_peak_below_the_window_still_rises_to_itself() -> None:
+    """With much momentum, or in a long training, the peak may lie below min_lr."""
+    result = analyze(cases.plain(), momentum=0.999)
+    peak = result.with_total_steps(100).peak
+    assert peak < result.min_lr
     for rates in (
         _schedule(lambda o: result.one_cycle(o, 100)),
         _schedule(lambda o: result.warmup_cosine(o, 100)),
-        _schedule(lambda o: result.wsd(o, 100)),
     ):
-        assert max(rates) == pytest.approx(result.peak)
-        assert rates[0] < max(rates)
+        assert max(rates) == pytest.approx(peak)
+        assert rates[0] == pytest.approx(peak / 2)
+
+
+@pytest.mark.parametrize("steps", [None, 2.5, 0, True, "100"])
+def test_a_schedule_of_no_length_is_refused_by_the_methods_too(steps: Any) -> None:
+    result = analyze(cases.plain())
+    for make in (result.one_cycle, result.warmup_cosine, result.wsd):
+        with pytest.raises(
+            ValueError, match=rf"total_steps={steps!r}.*len\(train_loader\) \* epochs"
+        ):
+            make(_optimizer(), steps)
 
 
 @pytest.mark.parametrize("steps", [None, math.nan, math.inf, "100", 2.5, 0, True])

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from optuna_lrss.torch import StepObjective
 from optuna_lrss.torch import apply_learning_rate
 from optuna_lrss.torch import find_lr
+from optuna_lrss.torch._together import as_one
 
 
 STEPS = 5
@@ -132,6 +133,19 @@ def test_the_momentum_is_that_of_the_heaviest() -> None:
         assert 0.0 < study.user_attrs["lrss:lag"] < 0.7
 
 
+@pytest.mark.parametrize("autocast", [torch.bfloat16, torch.float16])
+def test_in_half_precision_and_clipped_all_of_them_learn(autocast: torch.dtype) -> None:
+    net = model()
+    options: Any = {"steps": STEPS, "progress": False, "clip_norm": 1.0, "autocast": autocast}
+    objective = StepObjective(
+        net, parts(net, "sgd"), F.mse_loss, batches(1), batches(2), **options
+    )
+    loss = objective(optuna.trial.FixedTrial({"lr": 1e-2}))
+    single = objective(optuna.trial.FixedTrial({"lr": 1e-7}))
+    assert loss == pytest.approx(trained("sgd", 1e-2), rel=0.05)
+    assert abs(loss - single) > 0.02
+
+
 def test_a_list_of_one_is_that_one() -> None:
     net = model()
     data = F.mse_loss, batches(1), batches(2)
@@ -169,3 +183,16 @@ def test_what_cannot_go_together_is_a_named_error() -> None:
     ):
         with pytest.raises(ValueError, match=match):
             StepObjective(net, given, F.mse_loss, batches(1), batches(2))
+
+
+def test_the_whole_shows_its_parts_groups_and_state_and_adds_none() -> None:
+    net = model()
+    both = parts(net, "sgd")
+    whole = as_one(both)
+    step(net, both[1:])  # only the second has state
+    rest = both[1].param_groups[0]["params"][0]
+    assert whole.state[rest] is both[1].state[rest]
+    assert len(whole.state) == len(both[1].state)
+    assert not both[0].state
+    handle = both[1].register_step_post_hook(lambda *_: None)
+    assert list(whole._optimizer_step_post_hooks) == [handle.id]

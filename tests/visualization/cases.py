@@ -13,6 +13,7 @@ from optuna_lrss import LRAnalysis
 from optuna_lrss import LRStepSampler
 from optuna_lrss import NoWindowError
 from optuna_lrss import analyze
+from optuna_lrss import trial_steps
 
 
 BASELINE = 2.3
@@ -50,6 +51,22 @@ def noisy() -> optuna.Study:
     random = np.random.default_rng(0)
     study = new_study(LRStepSampler(repeats=3))
     study.optimize(lambda t: loss_at(suggest_x(t)) + 0.05 * random.normal(), n_trials=100)
+    return study
+
+
+@functools.cache
+def with_longer() -> optuna.Study:
+    """Four times the steps move the curve down by log10(4) decades; one of them diverges."""
+
+    def objective(trial: optuna.Trial) -> float:
+        x = suggest_x(trial)
+        shift = math.log10(trial_steps(trial, 20) / 20)
+        loss = loss_at(x + shift, centre=CENTRE)
+        return math.inf if shift and loss > 2.0 else loss - 0.3 * shift
+
+    study = new_study()
+    study.set_user_attr("lrss:auto", True)
+    study.optimize(objective, n_trials=100)
     return study
 
 

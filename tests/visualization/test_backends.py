@@ -29,6 +29,7 @@ CASES = [
     ("plot_lr_curve", cases.noisy),
     ("plot_lr_curve", cases.random_search),
     ("plot_lr_curve", cases.nothing_learns),
+    ("plot_lr_curve", cases.with_longer),
     ("plot_lr_curvature", cases.plain),
     ("plot_lr_refinement", cases.noisy),
     ("plot_lr_refinement", cases.random_search),
@@ -186,3 +187,24 @@ def test_missing_backend_names_the_extra(
     monkeypatch.setitem(sys.modules, f"{missing}.pyplot", None)
     with pytest.raises(ImportError, match=r"optuna-lrss\[plot\]"):
         module.plot_lr_curve(cases.plain())
+
+
+@pytest.mark.parametrize(
+    ("backend", "module"),
+    [("plotly", visualization), ("matplotlib", twins)],
+    ids=["plotly", "mpl"],
+)
+def test_an_analysis_plots_itself(backend: str, module: Any) -> None:
+    result = cases.analysed(cases.plain)
+    drawn, expected = result.plot(backend=backend), module.plot_lr_curve(result)
+    assert type(drawn) is type(expected)
+    if backend == "plotly":
+        assert drawn.to_json() == expected.to_json() == result.plot().to_json()
+    else:
+        assert _legend(drawn) == _legend(expected)
+
+
+@pytest.mark.parametrize("backend", ["bokeh", None, ["plotly"]])
+def test_an_unknown_backend_is_refused(backend: Any) -> None:
+    with pytest.raises(ValueError, match=r"backend=.*'plotly' or 'matplotlib'"):
+        cases.analysed(cases.plain).plot(backend=backend)

@@ -68,11 +68,11 @@ def test_curve_marks_are_the_analysis() -> None:
     result = analyze(cases.plain())
     info = _get_lr_curve_info(read(cases.plain()))
     assert [m.name for m in info.marks] == [
-        "recommended", "midpoint", "half_loss", "steepest", "min_lr", "max_lr",
+        "recommended", "peak", "midpoint", "half_loss", "steepest", "min_lr", "max_lr",
     ]  # fmt: skip
     for mark in info.marks:
         assert mark.lr == getattr(result, mark.name)
-        assert (mark.low, mark.high) == result.brackets[mark.name]
+        assert (mark.low, mark.high) == result.intervals[mark.name]
         assert mark.loss == pytest.approx(cases.loss_at(math.log10(mark.lr)), abs=0.05)
     assert info.window == (result.min_lr, result.max_lr)
     assert info.baseline == cases.BASELINE

@@ -32,9 +32,26 @@ def test_shows_curve_window_and_table() -> None:
     assert n_dots == len(result.trials)
     cells = [[c.text for c in row.findall("td")] for row in root.iter("tr")][1:]
     assert [row[2] for row in cells] == [
-        f"{getattr(result, name):.2e}"
-        for name in ("recommended", "midpoint", "half_loss", "steepest", "min_lr", "max_lr")
+        f"{getattr(result, name):.2e}" for name in (*result.picks, "min_lr", "max_lr")
     ]
+    assert [row[3] for row in cells] == [
+        "{:.2e} .. {:.2e}".format(*result.intervals[name])
+        for name in (*result.picks, "min_lr", "max_lr")
+    ]
+    assert "for a training of 1000 steps" in text
+
+
+def test_longer_trials_have_lines_of_their_own() -> None:
+    result = analyze(cases.with_longer())
+    drawing = _parsed(to_html(result)).find("svg")
+    assert drawing is not None
+    lines = [g.find("path") for g in drawing.findall("g")]
+    titles = [g.findtext("title") for g in drawing.findall("g")]
+    assert titles == [f"after {steps} steps" for steps in result.longer] != []
+    for line, curve in zip(lines, result.longer.values(), strict=True):
+        assert line is not None
+        shown = line.get("d", "").count("M") + line.get("d", "").count("L")
+        assert shown == curve.finite.sum()
 
 
 def test_window_is_as_wide_as_its_decades() -> None:

@@ -45,7 +45,9 @@ def test_every_configuration_has_a_row(sign: float) -> None:
     assert diverged.value is None
     lines = str(table).splitlines()
     assert len(lines) == 4
-    assert lines[0].split() == ["kind", "trials", "value", "min_lr", "max_lr", "recommended"]
+    head = ["kind", "trials", "value", "min_lr", "max_lr", "recommended", "peak"]
+    assert lines[0].split() == head
+    assert f"{good.picks['peak']:.3g}" in lines[2].split()
     assert lines[2].endswith("best")
     assert [row["kind"] for row in table.to_dicts()] == ["flat", "good", "diverged"]
     assert table[1:][0] is good

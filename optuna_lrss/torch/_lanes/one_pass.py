@@ -43,7 +43,7 @@ _SAME_LOSS = 1e-4
 #: The same with autocast, whose types have 8 to 11 bits.
 _SAME_LOSS_AUTOCAST = 2e-2
 #: The second lane of the comparison learns at this share of the caller's own rate: at the same
-#: rate nobody would see a lane that reaches into another; at a higher one rounding errors grow.
+#: rate nobody would see a lane reach into another, and at a higher one rounding errors grow.
 _OTHER_RATE = 0.1
 
 

@@ -81,6 +81,10 @@ def _draw_line(ax: Axes, info: _LRCurveInfo) -> None:
         band = (loss - info.noise, loss + info.noise)
         ax.fill_between(lr, *band, color=GREY, alpha=0.3, lw=0, label=BAND)
     ax.plot(lr, loss, "-", color=GREY, lw=1.5, label="curve")
+    for longer in info.longer:
+        style = longer.style
+        look: dict[str, Any] = {"ls": style.linestyle, "marker": style.marker, "ms": 5}
+        ax.plot(longer.lr, longer.loss, color=style.color, lw=1.5, label=longer.label, **look)
 
 
 def _draw_trials(ax: Axes, info: _LRCurveInfo) -> None:

@@ -73,8 +73,11 @@ def search_curves(curves: dict[int, Curve], total_steps: int) -> Searched:
         known[wanted] = _longer(known[steps], _at(curves, wanted))
         cost += wanted * len(known[wanted])
         steps = wanted
-    windows = ((n, _points_of(known[n], baseline)) for n in sorted(known))
-    steps, points = next(((n, p) for n, p in windows if p is not None), (STEPS, None))
+    steps, points = STEPS, points_of(curves[STEPS])
+    for n in sorted(known)[1:] if points is None else ():
+        steps, points = n, _points_of(known[n], baseline)
+        if points is not None:
+            break
     return Searched({n: c for n, c in known.items() if n >= steps}, points, cost)
 
 

@@ -86,6 +86,8 @@ def short_only(cell: Cell) -> float | None:
 def fit(others: Sequence[Solved]) -> tuple[float, float]:
     """PER_LENGTH and RISE that lose least on these tasks."""
     known = [o for o in others if _lost(o) is not None]
+    if not known:
+        return PER_LENGTH, RISE
     tasks = Tasks.of([o.landscape.task for o in known])
     mean = np.tensordot(tasks.weights, np.array([_lost(o) for o in known]), 1)
     i, j = np.unravel_index(int(np.argmin(mean)), mean.shape)
@@ -136,7 +138,7 @@ def argmin(cell: Cell) -> float | None:
     return float(curve.lr[lowest]) if np.isfinite(curve.loss[lowest]) else None
 
 
-RULES = {
+RULES: dict[str, Callable[..., float | None]] = {
     "recommended": recommended,
     "recommended, constants fitted on the other tasks": left_out,
     "recommended, not told the length": untold,

@@ -1,0 +1,277 @@
+"""Many learning rates in one pass against one after the other, on one processor core.
+
+A pass over 17 learning rates, a first look, is held against 17 short trials, and a whole search
+with rounds of 17 against one with single trials. Processor time, since a machine may have other
+work; the two sides take turns, and ratios are those of a turn.
+
+    python examples/benchmarks/lanes.py
+    python examples/benchmarks/lanes.py --smoke
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+import time
+from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
+
+import digits_tasks
+import optuna
+import torch
+from report import output_folder
+from report import parser
+from report import provenance
+from report import table
+from report import write_page
+from torch import Tensor
+from torch import nn
+from torch.nn import functional as F
+
+from optuna_lrss import LRStepSampler
+from optuna_lrss.torch import StepObjective
+from optuna_lrss.torch import optimize_lanes
+from optuna_lrss.torch._lanes.count import WORTHWHILE_FLOPS
+from optuna_lrss.torch._lanes.count import measure
+from optuna_lrss.torch._lanes.one_pass import LaneTrials
+from optuna_lrss.torch._lanes.one_pass import Recorded
+
+
+LANES = 17
+BATCH_SIZE = 32
+RATES = [10 ** (-7 + 0.5 * i) for i in range(LANES)]
+
+
+def mlp(width: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(64, width),
+        nn.ReLU(),
+        nn.Linear(width, width),
+        nn.ReLU(),
+        nn.Linear(width, 10),
+    )
+
+
+def cnn(channels: int, norm: Callable[[int], nn.Module]) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, channels, 3, padding=1),
+        norm(channels),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(channels, 2 * channels, 3, padding=1),
+        norm(2 * channels),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(8 * channels, 10),
+    )
+
+
+def plain(_: int) -> nn.Module:
+    return nn.Identity()
+
+
+class Transformer(nn.Module):
+    """A row of the image is a token."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.embed = nn.Linear(8, width)
+        self.block = nn.TransformerEncoderLayer(width, 4, 2 * width, dropout=0.0, batch_first=True)
+        self.head = nn.Linear(width, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.block(self.embed(x.flatten(1, 2))).mean(dim=1))
+        return out
+
+
+MODELS: dict[str, Callable[[], nn.Module]] = {
+    "MLP, 64 wide": lambda: mlp(64),
+    "CNN, 8 channels": lambda: cnn(8, plain),
+    "CNN, 8 channels, batch normalisation": lambda: cnn(8, nn.BatchNorm2d),
+    "transformer, 32 wide": lambda: Transformer(32),
+    "MLP, 512 wide": lambda: mlp(512),
+}
+#: From sizes that gain for sure to sizes that do not.
+SIZES: dict[str, Callable[[], nn.Module]] = {
+    "MLP, 16 wide": lambda: mlp(16),
+    "CNN, 16 channels": lambda: cnn(16, plain),
+    "MLP, 128 wide": lambda: mlp(128),
+    "transformer, 64 wide": lambda: Transformer(64),
+    "MLP, 256 wide": lambda: mlp(256),
+    "CNN, 24 channels": lambda: cnn(24, plain),
+}
+SMOKE = ("MLP, 64 wide", "MLP, 16 wide")
+
+
+def objective_for(build: Callable[[], nn.Module]) -> StepObjective:
+    torch.manual_seed(0)
+    model = build()
+    data = digits_tasks.digits()
+    train = list(zip(*(t.split(BATCH_SIZE) for t in data.train), strict=True))
+    validation = list(zip(*(t.split(BATCH_SIZE) for t in data.validation), strict=True))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    return StepObjective(model, optimizer, F.cross_entropy, train, validation, progress=False)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Processor time."""
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+def turns(alone: Callable[[], object], together: Callable[[], object], rounds: int) -> Any:
+    """Median times of both, and the median of the ratios of the turns."""
+    pairs = [(seconds(alone), seconds(together)) for _ in range(rounds)]
+    return {
+        "alone": statistics.median(a for a, _ in pairs),
+        "together": statistics.median(b for _, b in pairs),
+        "ratio": statistics.median(a / b for a, b in pairs),
+    }
+
+
+def measure_model(build: Callable[[], nn.Module], rounds: int) -> dict[str, Any]:
+    objective = objective_for(build)
+    alone: Any = objective._source
+    trials = LaneTrials(alone)
+    recorded = Recorded(trials)
+    outcomes = [alone.run(lr).loss for lr in RATES]
+    difference = 0.0
+    for lr, loss, recorded.recording in zip(RATES, outcomes, trials.train(RATES), strict=True):
+        if loss <= alone.baseline:
+            difference = max(difference, abs(recorded.run(lr).loss / loss - 1.0))
+    counts: dict[str, list[int]] = {"alone": [], "together": []}
+
+    def search(how: str) -> None:
+        study = optuna.create_study(sampler=LRStepSampler())
+        if how == "alone":
+            study.optimize(objective)
+        else:
+            optimize_lanes(study, objective, lanes=LANES)
+        counts[how].append(len(study.trials))
+
+    passes = turns(lambda: [alone.run(lr) for lr in RATES], lambda: trials.train(RATES), rounds)
+    searches = turns(lambda: search("alone"), lambda: search("together"), rounds)
+    return {
+        "parameters": sum(p.numel() for p in build().parameters()),
+        "mflop": measure(alone).flops / 1e6,
+        "difference": difference,
+        "pass": passes,
+        "search": searches,
+        "trials": {how: statistics.median(n) for how, n in counts.items()},
+    }
+
+
+def rows_of(models: dict[str, Any]) -> Iterator[tuple[object, ...]]:
+    for name, m in models.items():
+        yield (
+            name,
+            f"{m['parameters']:,}",
+            f"{m['mflop']:.2f}",
+            f"{1000 * m['pass']['alone']:.0f} ms",
+            f"{1000 * m['pass']['together']:.0f} ms",
+            f"{m['pass']['ratio']:.2f}",
+            f"{m['trials']['alone']:.0f}",
+            f"{m['trials']['together']:.0f}",
+            f"{m['search']['ratio']:.2f}",
+        )
+
+
+HEADER = (
+    "model",
+    "parameters",
+    "MFLOP",
+    "17 trials",
+    "one pass",
+    "faster by",
+    "trials of a search",
+    "with lanes",
+    "search faster by",
+)
+
+
+def pays_up_to(models: dict[str, Any], what: str) -> tuple[float, float]:
+    """The size up to which every model gains, and the smallest one above which none does."""
+    sizes = sorted((m["mflop"], m[what]["ratio"]) for m in models.values())
+    gains = itertools.takewhile(lambda size: size[1] > 1.0, sizes)
+    losses = itertools.takewhile(lambda size: size[1] <= 1.0, reversed(sizes))
+    return (
+        max((mflop for mflop, _ in gains), default=0.0),
+        min((mflop for mflop, _ in losses), default=math.inf),
+    )
+
+
+def sentence(models: dict[str, Any], what: str, name: str) -> str:
+    all_gain, none_gains = pays_up_to(models, what)
+    above = "" if math.isinf(none_gains) else f", and none from {none_gains:.1f} MFLOP on"
+    return f"Of these models all gain in {name} up to {all_gain:.1f} MFLOP{above}."
+
+
+def render(figures: dict[str, Any]) -> str:
+    """The page, from nothing but what the JSON file holds."""
+    models, sizes = figures["models"], figures["sizes"]
+    both = {**models, **sizes}
+    worst = max(m["difference"] for m in both.values())
+    ordered = dict(sorted(both.items(), key=lambda item: item[1]["mflop"]))
+    return f"""# Lanes
+
+`optimize_lanes` trains several learning rates in one vectorised pass. Here a pass over {LANES}
+learning rates, half a decade apart from 1e-7 to 10, is held against {LANES} short trials one after
+the other, and a whole search with rounds of {LANES} against one with single trials.
+
+## Five models, on one core of a CPU
+
+{table(HEADER, rows_of(models))}
+
+Medians of {figures["rounds"]} turns on digits: SGD with momentum 0.9, batches of {BATCH_SIZE}, 20
+steps, processor time of one thread. MFLOP is that of one forward pass, in matrix products and
+convolutions. A search with rounds takes more trials, since a whole first look is under way before
+anything is known; so it gains less than a pass does. Up to the wall no loss differs from that of
+the trial alone by more than {worst:.0e} of it, in all models of this page.
+
+## From which size on it does not pay
+
+{table(HEADER, rows_of(ordered))}
+
+{sentence(both, "pass", "a pass")} {sentence(both, "search", "a whole search")}
+A small model spends its time on starting operations, which lanes share; a large one on arithmetic,
+which they do not share, and its weights no longer fit into the processor's caches {LANES} times.
+`lanes="auto"` takes one learning rate after the other on a CPU above {
+        figures["worthwhile"]:.0f} MFLOP.
+
+## On a GPU
+
+Not measured: none was at hand.
+
+{figures["source"]}
+"""
+
+
+def main() -> None:
+    arguments = parser(__doc__).parse_args()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    torch.set_num_threads(1)
+    started = time.perf_counter()
+    rounds = 1 if arguments.smoke else 3
+    figures: dict[str, Any] = {
+        "rounds": rounds,
+        "worthwhile": WORTHWHILE_FLOPS / 1e6,
+        "models": {},
+        "sizes": {},
+    }
+    for kind, models in (("models", MODELS), ("sizes", SIZES)):
+        for name, build in models.items():
+            if not arguments.smoke or name in SMOKE:
+                figures[kind][name] = measure_model(build, rounds)
+                print(f"{name}: {figures[kind][name]}", flush=True)
+    wall = time.perf_counter() - started
+    figures["source"] = provenance("lanes", wall, smoke=arguments.smoke)
+    write_page(output_folder(arguments), "lanes", figures, render)
+
+
+if __name__ == "__main__":
+    main()
