@@ -29,6 +29,7 @@ from typing import Any
 
 import optuna
 import torch
+from report import RESULTS
 from report import output_folder
 from report import parser
 from report import provenance
@@ -151,25 +152,26 @@ SHARE = Path(__file__).with_name("overhead_share.py")
 SHARED_MODELS = ("MLP", "CNN")
 
 
-def measure_shares(trees: dict[str, Path], rounds: int) -> dict[str, dict[str, Any]]:
+def measure_shares(trees: dict[str, Path]) -> dict[str, dict[str, Any]]:
     """A search and its plain loop by model and tree, in fresh processes that take turns.
 
     Args:
         trees: Folders that hold the package, by what they are called.
-        rounds: Processes for each; the fastest search and the fastest loop count.
     """
     found: dict[str, dict[str, Any]] = {}
-    for _ in range(rounds):
-        for model in SHARED_MODELS:
-            for name, tree in trees.items():
-                command = [sys.executable, str(SHARE), model]
-                env = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
-                run = subprocess.run(command, check=True, capture_output=True, text=True, env=env)
-                new = json.loads(run.stdout)
-                known = found.setdefault(model, {}).setdefault(name, new)
-                for key in ("search_s", "plain_s"):
-                    known[key] = min(known[key], new[key])
+    for model in SHARED_MODELS:
+        for name, tree in trees.items():
+            command = [sys.executable, str(SHARE), model]
+            env = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
+            run = subprocess.run(command, check=True, capture_output=True, text=True, env=env)
+            found.setdefault(model, {})[name] = json.loads(run.stdout)
     return found
+
+
+def share_source(wall_seconds: float, *, smoke: bool) -> str:
+    """Where the figures of this part come from."""
+    text = provenance("overhead", wall_seconds, smoke=smoke)
+    return text.replace("overhead.py`", "overhead.py --shares`")
 
 
 def render_shares(shares: dict[str, dict[str, Any]]) -> str:
@@ -266,6 +268,8 @@ a minute.
 
 {render_shares(figures["shares"])}
 
+{figures["shares_source"]}
+
 ## Importing
 
 {table(("statement", "lowest", "median", "highest"), import_rows)}
@@ -282,7 +286,21 @@ plotting library.
 def main() -> None:
     options = parser(__doc__)
     options.add_argument("--earlier", type=Path, help="a tree of an earlier state, to compare")
+    options.add_argument(
+        "--shares", action="store_true", help="measure these again, and keep the other figures"
+    )
     arguments = options.parse_args()
+    trees = {} if arguments.earlier is None else {"earlier": arguments.earlier}
+    trees["now"] = Path(__file__).parents[2]
+    started = time.perf_counter()
+    shares = measure_shares(trees)
+    seconds = time.perf_counter() - started
+    own = {"shares": shares, "shares_source": share_source(seconds, smoke=arguments.smoke)}
+    if arguments.shares:
+        out = output_folder(arguments)
+        known = ((out or RESULTS) / "overhead.json").read_text(encoding="utf-8")
+        write_page(out, "overhead", {**json.loads(known), **own}, render)
+        return
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     torch.set_num_threads(1)  # as the quickstart does
     started = time.perf_counter()
@@ -293,15 +311,12 @@ def main() -> None:
             "SQLite": measure_search(f"sqlite:///{folder}/quickstart.db"),
         }
     quickstart_seconds = measure_quickstart()
-    trees = {} if arguments.earlier is None else {"earlier": arguments.earlier}
-    trees["now"] = Path(__file__).parents[2]
-    shares = measure_shares(trees, rounds=1 if arguments.smoke else 2)
     imports = measure_imports(rounds=3 if arguments.smoke else 21)
     figures = {
         "source": provenance("overhead", time.perf_counter() - started, smoke=arguments.smoke),
         "searches": {where: asdict(s) for where, s in searches.items()},
         "quickstart": quickstart_seconds,
-        "shares": shares,
+        **own,
         "import_ms": imports,
     }
     write_page(output_folder(arguments), "overhead", figures, render)

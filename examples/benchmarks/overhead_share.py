@@ -33,7 +33,7 @@ Pieces = tuple[nn.Module, torch.optim.Optimizer, Any, Any, Any]
 
 #: Searches and plain loops of a process, in turns; the fastest of each counts, since whatever else
 #: the machine does can only add.
-_TURNS = 5
+_TURNS = 4
 
 
 def mlp() -> Pieces:

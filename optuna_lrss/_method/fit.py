@@ -131,7 +131,8 @@ def fit_curve(
         The model over ``[x[0], x[-1]]``, the part beyond the last finite loss set to ``WALL``. Its
         arrays cannot be written to: who asks for the same again gets the same.
     """
-    return _kept_fit(*(np.asarray(v, dtype=float).tobytes() for v in (x, yn, weight)), repeats)
+    x, yn, weight = (np.asarray(v, dtype=float) for v in (x, yn, weight))
+    return _kept_fit(x.tobytes(), yn.tobytes(), weight.tobytes(), repeats)
 
 
 @lru_cache(maxsize=_KEPT)
