@@ -166,7 +166,6 @@ def _benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, 
         "long_studies",
         "overhead",
         "minilm",
-        "lora",
     ],
 )
 def test_result_pages_hold_nothing_but_their_figures(
