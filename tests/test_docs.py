@@ -174,13 +174,7 @@ def _benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, 
         "longer_trials",
         "lanes",
         "minilm",
-<<<<<<< HEAD
-        "lora",
         "schedules",
-||||||| 7e4c34b
-        "lora",
-=======
->>>>>>> integ
     ],
 )
 def test_result_pages_hold_nothing_but_their_figures(
