@@ -17,7 +17,11 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 #: Distributions whose module goes by another name.
 MODULE_OF = {"pyyaml": "yaml"}
 #: Imported without being declared: what a declared one cannot do without, or is also called.
-COMES_WITH = {"sqlalchemy": "optuna", "pytorch_lightning": "lightning"}
+COMES_WITH = {
+    "IPython": "the notebook that asks for a drawing; elsewhere nothing is missed",
+    "sqlalchemy": "optuna",
+    "pytorch_lightning": "lightning",
+}
 #: Run-time dependencies that one module alone imports, and why the standard library will not do.
 IN_ONE_MODULE = {"tqdm": "a bar that shows in terminals and in notebooks, and keeps off both"}
 #: In no module: these come in by what they plug into.

@@ -174,7 +174,6 @@ def _benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, 
         "longer_trials",
         "lanes",
         "minilm",
-        "lora",
         "schedules",
     ],
 )

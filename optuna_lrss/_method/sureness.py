@@ -51,16 +51,16 @@ class Sureness:
 _TABLE: dict[str, dict[str, Sureness]] = {
     # begin table
     "longer": {
-        "recommended": Sureness(-0.21, 0.07, (-0.37, -0.21, -0.02, 0.12, 0.31)),
-        "peak": Sureness(-0.06, 0.15, (-0.25, -0.06, 0.1, 0.19, 0.35)),
+        "recommended": Sureness(-0.21, 0.08, (-0.39, -0.21, 0, 0.12, 0.32)),
+        "peak": Sureness(-0.03, 0.16, (-0.21, -0.03, 0.1, 0.2, 0.36)),
     },
     "short": {
-        "recommended": Sureness(-0.31, 0.17, (-0.51, -0.31, -0.06, 0.13, 0.37)),
-        "peak": Sureness(-0.19, 0.24, (-0.44, -0.19, 0.04, 0.19, 0.42)),
+        "recommended": Sureness(-0.33, 0.17, (-0.51, -0.33, -0.08, 0.12, 0.35)),
+        "peak": Sureness(-0.22, 0.24, (-0.46, -0.22, 0.03, 0.18, 0.42)),
     },
     "little": {
-        "recommended": Sureness(-0.1, 1.12, (-0.29, -0.1, 0.12, 0.21, 0.25)),
-        "peak": Sureness(-0.41, 1.37, (-0.62, -0.41, 0.02, 0.22, 0.32)),
+        "recommended": Sureness(-0.22, 0.91, (-0.31, -0.22, -0.03, 0.11, 0.26)),
+        "peak": Sureness(-0.24, 1.21, (-0.65, -0.24, -0.23, 0.02, 0.38)),
     },
     # end table
 }
