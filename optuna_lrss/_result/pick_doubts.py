@@ -23,8 +23,8 @@ LITTLE = 0.2
 #: Decades by which longer trials may move the upper end: of the picks where it moved further one
 #: in eight loses over 5 points.
 MOVED = 0.8
-#: Decades within which a learning rate that loses all it had is too near to `recommended`: of such
-#: picks one in three loses over 5 points.
+#: Decades within which a learning rate that loses all it had is too near to `recommended`: of
+#: such picks more than half lose over 5 points.
 CLIFF = 0.5
 #: Decades of a window in which nobody should train: it lies within the width of a smoothed cliff,
 #: twice the Gaussian that ``recommended`` smooths with.
