@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from typing import Any
@@ -14,7 +15,6 @@ from optuna_lrss.torch._lanes.count import lanes_for
 from optuna_lrss.torch._lanes.one_pass import LaneTrials
 from optuna_lrss.torch._lanes.refusals import CannotVectoriseError
 from optuna_lrss.torch._lanes.rounds import Budget
-from optuna_lrss.torch._lanes.rounds import Callback
 from optuna_lrss.torch._lanes.rounds import Rounds
 from optuna_lrss.torch._objective import _ONE_AT_A_TIME
 from optuna_lrss.torch._objective import StepObjective
@@ -24,6 +24,7 @@ from optuna_lrss.torch._short_trial import ShortTrial
 
 if TYPE_CHECKING:
     from optuna.study import Study
+    from optuna.trial import FrozenTrial
 
 
 def optimize_lanes(
@@ -34,7 +35,7 @@ def optimize_lanes(
     n_trials: int | None = None,
     timeout: float | None = None,
     catch: type[Exception] | Iterable[type[Exception]] = (),
-    callbacks: Iterable[Callback] | None = None,
+    callbacks: Iterable[Callable[[Study, FrozenTrial], None]] | None = None,
 ) -> None:
     """Runs short trials as ``study.optimize(objective)`` does, several learning rates in one pass.
 
