@@ -14,6 +14,8 @@ import numpy as np
 from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._method.points import TooFewPointsError
 from optuna_lrss._method.points import points_of_interest
+from optuna_lrss._method.trajectory import filled
+from optuna_lrss._method.trajectory import inferred_losses
 from optuna_lrss._result.diagnostics import Facts
 from optuna_lrss._result.diagnostics import diagnose
 from optuna_lrss._result.horizons import drift_of
@@ -30,6 +32,7 @@ from optuna_lrss._study.curves import Observations
 from optuna_lrss._study.curves import at_step
 from optuna_lrss._study.curves import best_of
 from optuna_lrss._study.curves import ranked
+from optuna_lrss._study.hints import Hints
 from optuna_lrss._study.history import StudyHistory
 from optuna_lrss._study.keys import GUESS
 from optuna_lrss._study.keys import MOMENTUM
@@ -37,6 +40,7 @@ from optuna_lrss._study.keys import STEPS
 from optuna_lrss._study.keys import configuration_of
 from optuna_lrss._study.known import baseline_for
 from optuna_lrss._study.moment import Moment
+from optuna_lrss._study.paths import paths_of
 from optuna_lrss._study.stored_search import stored_search
 from optuna_lrss._study.trials import baseline_of
 from optuna_lrss._study.warm_start import search_over
@@ -141,8 +145,12 @@ def analysis_of(
         observations = at_step(observations, step)
         horizon = step
     curve = observations.curve(known)
+    hints = Hints.of(stored)
+    paths = [] if step is not None else paths_of(observations.items, known, hints)
+    inferred = inferred_losses(curve, known, paths, math.log10(distribution.low))
+    whole = filled(curve, inferred)
     points = points_of_interest(
-        curve,
+        whole,
         known,
         normalize=normalize,
         search_range=(distribution.low, distribution.high),
@@ -150,7 +158,7 @@ def analysis_of(
     horizon = None if horizon is None else int(horizon)
     n = horizon if horizon is not None else _DEFAULT_STEPS
     search = _search(study, history, observations, known, tolerance)
-    picks = picks_of(curve, points, n, lag)
+    picks = picks_of(whole, points, n, lag)
     result = LRAnalysis(
         curve=curve,
         baseline=points.baseline,
@@ -175,6 +183,7 @@ def analysis_of(
         lag=lag(n),
         steps_known=horizon is not None,
         groups=groups_of(stored),
+        inferred=inferred.as_tuples(),
     )
     facts = Facts(
         result=result,
@@ -247,7 +256,7 @@ def _search(
     is_best = best is not None and best.configuration == observations.configuration
     return search_over(
         arguments,
-        Moment.of_finished(history, baseline_of(study)),
+        Moment.of_finished(history, baseline_of(study), Hints.of(attrs)),
         observations,
         observations.items[-1].range_of(history.param_name),
         full=stored is None or tolerance is not None or is_best,

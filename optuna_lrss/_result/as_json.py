@@ -22,7 +22,8 @@ _NUMERIC = ("curve", "trials")
 def to_plain(data: AnalysisData) -> dict[str, Any]:
     """All of it as plain Python values; diverged losses stay ``inf``."""
     plain = {f.name: getattr(data, f.name) for f in fields(data)}
-    plain["curve"] = {f.name: getattr(data.curve, f.name).tolist() for f in fields(data.curve)}
+    arrays = {f.name: getattr(data.curve, f.name) for f in fields(data.curve)}
+    plain["curve"] = {name: a.tolist() for name, a in arrays.items() if a is not None}
     plain["diagnostics"] = [dict(vars(d)) for d in data.diagnostics]
     return plain
 
@@ -46,6 +47,7 @@ def from_plain(plain: Mapping[str, Any]) -> dict[str, Any]:
     values["diagnostics"] = tuple(Diagnostic(**d) for d in values["diagnostics"])
     values["search_range"] = tuple(values["search_range"])
     values["trials"] = tuple((int(n), lr, loss) for n, lr, loss in values["trials"])
+    values["inferred"] = tuple((lr, y, error) for lr, y, error in values.get("inferred", ()))
     values["groups"] = tuple(values.get("groups", ()))
     values["roles"] = {int(k): v for k, v in values["roles"].items()}
     values["horizons"] = {int(k): v for k, v in values["horizons"].items()}

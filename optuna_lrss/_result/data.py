@@ -10,6 +10,8 @@ from typing import Any
 from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._method.fit import CurveFit
 from optuna_lrss._method.points import points_of_interest
+from optuna_lrss._method.trajectory import Inferred
+from optuna_lrss._method.trajectory import filled
 
 
 #: The picks in the order of the report.
@@ -74,6 +76,8 @@ class AnalysisData:
         normalize: Whether the curvature was taken on the normalised loss.
         groups: Learning rate of each of the optimizer's param groups relative to the first one's,
             which is the one searched; empty where they are equal or the study does not say.
+        inferred: Losses of the fall that no trial measured but others passed through (the method
+            page, section 9): ``(learning rate, loss, expected error as a share of the drop)``.
     """
 
     curve: LRCurve
@@ -104,6 +108,12 @@ class AnalysisData:
     lag: float = 1.0
     steps_known: bool = True
     groups: tuple[float, ...] = ()
+    inferred: tuple[tuple[float, float, float], ...] = ()
+
+    @cached_property
+    def known(self) -> LRCurve:
+        """The curve with the inferred losses, which the points are read off."""
+        return filled(self.curve, Inferred.from_tuples(self.inferred))
 
     @property
     def picks(self) -> dict[str, float]:
@@ -113,4 +123,4 @@ class AnalysisData:
     @cached_property
     def fit(self) -> CurveFit:
         """The smooth model that the points were read from, for plots."""
-        return points_of_interest(self.curve, self.baseline, normalize=self.normalize).fit
+        return points_of_interest(self.known, self.baseline, normalize=self.normalize).fit

@@ -18,6 +18,7 @@ from optuna_lrss._method.search import Proposal
 from optuna_lrss._method.search import Search
 from optuna_lrss._method.search import proposals
 from optuna_lrss._method.search import repeat_proposal
+from optuna_lrss._method.search.recheck import BELIEVED
 from optuna_lrss._method.search.recheck import abrupt_wall
 from optuna_lrss._method.search.recheck import lone_divergence
 from optuna_lrss._study.known import Known
@@ -57,10 +58,15 @@ class CurveSearch:
     ) -> None:
         self._options = options
         self._curve = known.tried
+        low = math.log10(distribution.low)
+        # What rose for steps before it diverged met no accident, and is not evaluated again.
+        believed = np.where(known.sure(self._curve), BELIEVED, 0)
+        self._count = np.maximum(self._curve.count, believed)
+        first = known.hints.first
         self._search = Search(
             x=self._curve.x,
             loss=self._curve.loss,
-            low=math.log10(distribution.low),
+            low=low,
             high=math.log10(distribution.high),
             baseline=known.baseline,
             tolerance=options.tolerance,
@@ -68,6 +74,9 @@ class CurveSearch:
             points=options.points,
             start=None if start is None else (math.log10(start[0]), math.log10(start[1])),
             noise=known.noise(options.repeats),
+            guess=None if first is None else math.log10(first),
+            rise=known.rises(self._curve),
+            inferred=known.inferred(self._curve, low),
         )
 
     @property
@@ -82,7 +91,7 @@ class CurveSearch:
             pending: log10 of the learning rates under way.
         """
         under_way = list(pending)
-        count = self._curve.count
+        count = self._count
         while (again := lone_divergence(self._search, count, under_way)) is not None:
             under_way.append(again.x)
             yield again
@@ -94,7 +103,7 @@ class CurveSearch:
 
     def _again(self, pending: Sequence[float]) -> Proposal | None:
         """A known learning rate to evaluate once more when all gaps are narrow enough."""
-        wall = abrupt_wall(self._search, self._curve.count, pending)
+        wall = abrupt_wall(self._search, self._count, pending)
         return wall if wall is not None else self._repeat(pending)
 
     def is_resolved(self) -> bool:

@@ -12,10 +12,12 @@ MOMENTUM = "lrss:momentum"
 LAG = "lrss:lag"
 GUESS = "lrss:guess"
 GROUPS = "lrss:groups"
+FIRST = "lrss:first"
+TAU = "lrss:tau"
 #: Study user attribute of LRStepSampler, one for each learning rate: how it is searched.
 SEARCH = "lrss:search"
-#: Trial user attribute of StepObjective: {"steps", "diverged"[, "stderr"]}, and from a factory
-#: also {"baseline", "momentum", "lag"}.
+#: Trial user attribute of StepObjective: {"steps", "diverged"}, where they are known "stderr",
+#: "rise", "path" and "sure", and from a factory also {"baseline", "momentum", "lag"}.
 TRIAL = "lrss:trial"
 
 #: Trial system attribute in which Optuna keeps what a ``constraints_func`` returned; what

@@ -16,6 +16,8 @@ from optuna_lrss._study.claims import Lifetime
 from optuna_lrss._study.claims import Pending
 from optuna_lrss._study.curves import Observations
 from optuna_lrss._study.curves import best_of
+from optuna_lrss._study.hints import NO_HINTS
+from optuna_lrss._study.hints import Hints
 from optuna_lrss._study.history import StudyHistory
 from optuna_lrss._study.keys import Configuration
 from optuna_lrss._study.trials import Observation
@@ -35,6 +37,7 @@ class Moment:
         number: The trial that asks; ``None`` where none does.
         now: The time by the storage's clock.
         lifetime: When others are taken for dead.
+        hints: What the study says of its search.
     """
 
     history: StudyHistory
@@ -42,11 +45,14 @@ class Moment:
     number: int | None
     now: datetime
     lifetime: Lifetime
+    hints: Hints = NO_HINTS
 
     @classmethod
-    def of_finished(cls, history: StudyHistory, baseline: float | None) -> Moment:
+    def of_finished(
+        cls, history: StudyHistory, baseline: float | None, hints: Hints = NO_HINTS
+    ) -> Moment:
         """What is known to a reader who waits for nobody."""
-        return cls(history, baseline, None, datetime.now(), Lifetime(0.0, None))
+        return cls(history, baseline, None, datetime.now(), Lifetime(0.0, None), hints)
 
     def foresee(self, told: Iterable[Observation]) -> Moment:
         """The moment when trials that are being told are in the storage."""

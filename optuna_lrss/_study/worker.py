@@ -23,6 +23,7 @@ from optuna_lrss._study.claims import Lifetime
 from optuna_lrss._study.clock import Clock
 from optuna_lrss._study.configurations import Configurations
 from optuna_lrss._study.configurations import Values
+from optuna_lrss._study.hints import Hints
 from optuna_lrss._study.history import StudyHistory
 from optuna_lrss._study.keys import Configuration
 from optuna_lrss._study.keys import configuration_of
@@ -34,8 +35,8 @@ from optuna_lrss._study.plans import Plans
 from optuna_lrss._study.resolve import Resolver
 from optuna_lrss._study.stored_search import store_search
 from optuna_lrss._study.trials import Observation
+from optuna_lrss._study.trials import baseline_in
 from optuna_lrss._study.trials import result_of
-from optuna_lrss._study.trials import stored_baseline
 from optuna_lrss._study.warm_start import search_over
 
 
@@ -76,6 +77,7 @@ class Worker:
         self._lock = lock
         self._heartbeat = _heartbeat_interval(self._storage)
         self._baseline: float | None = None
+        self._hints = Hints()
         self._has_begun = False
         self._delegated: set[int] = set()
         self.has_ended = False  # and said what to use
@@ -100,8 +102,10 @@ class Worker:
         Args:
             trial: The trial that a decision is made for.
         """
-        if self._baseline is None:  # written once, so it is read once
-            self._baseline = stored_baseline(self._storage, self._study_id, self._direction)
+        if self._baseline is None:  # written once, after the hints, so they are read once
+            attrs = self._storage.get_study_user_attrs(self._study_id)
+            self._baseline = baseline_in(attrs, self._direction)
+            self._hints = Hints.of(attrs)
         history = self._refreshed()
         started = None if trial is None else trial.datetime_start
         return Moment(
@@ -115,6 +119,7 @@ class Worker:
                 longest=history.longest if history.n_finished else None,
                 heartbeat=self._heartbeat,
             ),
+            hints=self._hints,
         )
 
     def _refreshed(self) -> StudyHistory:

@@ -41,6 +41,7 @@ def find_lr(
     *,
     tolerance: float = 0.1,
     repeats: int = 1,
+    strategy: str = "frugal",
     start: LRAnalysis | tuple[float, float] | float | None = None,
     n_trials: int | None = None,
     timeout: float | None = None,
@@ -67,6 +68,7 @@ def find_lr(
         validation_loader: Validation batches.
         tolerance: How well the points of interest are to be known, in decades.
         repeats: Most evaluations of one learning rate, spent where noise leaves it undecided.
+        strategy: As in :class:`LRStepSampler`; ``"guided"`` also turns ``paths`` on.
         start: Where to begin: an earlier result, an interval or a learning rate.
         n_trials: Run at most this many short trials, though points may stay unresolved; ``None``
             stops when all are resolved, 0 only analyses what the storage holds.
@@ -87,10 +89,14 @@ def find_lr(
     _require_budget(n_trials, timeout)
     show = options.get("progress", True)
     param_name = options.get("param_name", "lr")
-    silent: StepOptions = {**options, "progress": False}
+    silent: StepOptions = {"paths": strategy == "guided", **options, "progress": False}
     objective = StepObjective(model, optimizer, loss_fn, train_loader, validation_loader, **silent)
     sampler = LRStepSampler(
-        param_name=param_name, tolerance=tolerance, repeats=repeats, start=start
+        param_name=param_name,
+        tolerance=tolerance,
+        repeats=repeats,
+        strategy=strategy,
+        start=start,
     )
     with _quiet_optuna():
         study = optuna.create_study(

@@ -42,6 +42,7 @@ class StepOptions(TypedDict, total=False):
     snapshot_on_host: bool
     seed: int
     check_state: bool
+    paths: bool
     progress: bool
 
 
@@ -66,6 +67,7 @@ class Settings:
     snapshot_on_host: bool = False
     seed: int = 0
     check_state: bool = True
+    paths: bool = False
     progress: bool = True
 
     def __post_init__(self) -> None:

@@ -70,6 +70,7 @@ def test_study_holds_baseline_steps_and_momentum(optimizer: Any, momentum: float
     # The validation loss at a learning rate of 0: batch normalisation has seen the batches.
     untrained = reference_trial(pieces, 0.0, make_batches(4), list(pieces.validation_loader))
     assert study.user_attrs == {
+        "lrss:first": 0.1,
         "lrss:baseline": pytest.approx(untrained, rel=1e-6),
         "lrss:steps": 4,
         "lrss:momentum": momentum,
