@@ -145,8 +145,10 @@ def analysis_of(
         observations = at_step(observations, step)
         horizon = step
     curve = observations.curve(known)
-    hints = Hints.of(stored)
-    paths = [] if step is not None else paths_of(observations.items, known, hints)
+    # Under other strategies a curve is what was measured, whatever its trials report on the way.
+    searched = stored_search(stored, param_name)
+    guided = searched is not None and searched.options.strategy == "guided" and step is None
+    paths = paths_of(observations.items, known, Hints.of(stored)) if guided else []
     inferred = inferred_losses(curve, known, paths, math.log10(distribution.low))
     whole = filled(curve, inferred)
     points = points_of_interest(

@@ -281,7 +281,7 @@ class StepObjective:
             info: dict[str, Any] = {"steps": outcome.steps, "diverged": outcome.diverged}
             if outcome.stderr is not None:
                 info["stderr"] = outcome.stderr
-            if outcome.rise is not None:
+            if self._settings.paths and outcome.rise is not None:
                 info["rise"] = outcome.rise
             if outcome.path:
                 info["path"] = [[p.reach, p.excess] for p in outcome.path]

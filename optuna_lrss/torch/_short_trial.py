@@ -251,7 +251,7 @@ class ShortTrial:
         """
         baseline, batches = self.baseline, self._batches(repeat)
         with self._checked(), self._untouched(), torch.enable_grad():
-            rise = Rise(self._untrained_losses(repeat), baseline)
+            rise = Rise(self.untrained(repeat), baseline)
             path = self._known_path()
             self._set_out(lr, repeat)
             return self._train(lr, batches, rise, path, report or _no_report)
@@ -335,7 +335,7 @@ class ShortTrial:
             return _diverged(settings.steps, rise)
         return Outcome(loss, settings.steps, False, stderr, tuple(points), rise.highest)
 
-    def _untrained_losses(self, repeat: int) -> list[float]:
+    def untrained(self, repeat: int = 0) -> list[float]:
         """Training loss of each step's batches at the start, in train mode; evaluated once."""
         if repeat not in self._untrained:
             batches, size = self._batches(repeat), self._settings.accumulate
