@@ -50,6 +50,8 @@ _STRIDE = 0.5
 #: As long as the rightmost loss is this near the lowest, the basin goes on; from this far, in
 #: decades, on it has been looked at.
 _LOOKED_AT = 0.75
+#: The lowest loss may lie anywhere in a gap wider than this, in decades: a stride and a bit.
+_WIDE_GAP = 0.55
 #: A trial whose path holds the fall lies this far left of the lowest loss, in decades: nearer a
 #: training is no flow, further its path begins too late.
 _ANCHOR = (0.3, 0.8)
@@ -123,8 +125,7 @@ def _towards(search: Search, taken: FloatArray) -> float | None:
         i = int(np.argmax(np.diff(inner)))
         return float(0.5 * (inner[i] + inner[i + 1])) if inner[i + 1] - inner[i] > 0.1 else None
     if wall.size:
-        below = int(np.sum(taken <= wall[0] + SLACK))
-        x = float(np.min(taken)) - _STRIDE * 2.0 ** min(below - 1, 2)
+        x = float(np.min(taken)) - _STRIDE * 2.0 ** min(taken.size - 1, 2)
     else:
         gain = search.baseline - float(search.loss[-1])
         stride = np.log10(_AIM * size / gain) if gain > 0.0 and size > 0.0 else _MOST_STRIDE
@@ -241,9 +242,13 @@ def _targets(search: Search) -> Targets:
 
 
 def _split(search: Search, x: FloatArray, i: int) -> float:
-    """One fine target away from the lowest loss, where the gap is beside it; else the middle."""
+    """One fine target away from the lowest loss in a narrow gap beside it; else the middle."""
     to_middle = middle(search, x, i)
-    if search.inferred.away is None or not np.isfinite(search.loss).any():
+    if (
+        x[i + 1] - x[i] > _WIDE_GAP
+        or search.inferred.away is None
+        or not np.isfinite(search.loss).any()
+    ):
         return to_middle
     lowest = float(search.x[int(np.argmin(search.loss))])
     stride = FINE.tolerances * search.tolerance

@@ -16,6 +16,7 @@ from optuna_lrss.visualization._lr_curve_info import _Mark
 from optuna_lrss.visualization._read import read
 from optuna_lrss.visualization._source import warn_empty
 from optuna_lrss.visualization._style import GREY
+from optuna_lrss.visualization._style import INFERRED
 from optuna_lrss.visualization._style import POINTS
 from optuna_lrss.visualization._style import TRIALS
 from optuna_lrss.visualization.matplotlib import _axes
@@ -66,6 +67,8 @@ def _get_lr_curve_axes(info: _LRCurveInfo) -> Axes:
             va="bottom", fontsize="small", xytext=(-3, 2), textcoords="offset points",
         )  # fmt: skip
     _draw_line(ax, info)
+    if info.inferred:
+        _draw_inferred(ax, info)
     _draw_trials(ax, info)
     for mark in info.marks:
         _draw_mark(ax, mark)
@@ -81,6 +84,21 @@ def _draw_line(ax: Axes, info: _LRCurveInfo) -> None:
         band = (loss - info.noise, loss + info.noise)
         ax.fill_between(lr, *band, color=GREY, alpha=0.3, lw=0, label=BAND)
     ax.plot(lr, loss, "-", color=GREY, lw=1.5, label="curve")
+
+
+def _draw_inferred(ax: Axes, info: _LRCurveInfo) -> None:
+    lr, loss, error = np.asarray(info.inferred).T
+    ax.errorbar(lr, loss, yerr=error, fmt="none", ecolor=INFERRED.color, elinewidth=0.8)
+    ax.scatter(
+        lr,
+        loss,
+        s=22,
+        marker=INFERRED.marker,
+        facecolors="none",
+        edgecolors=INFERRED.color,
+        zorder=2.5,
+        label=INFERRED.label,
+    )
 
 
 def _draw_trials(ax: Axes, info: _LRCurveInfo) -> None:
