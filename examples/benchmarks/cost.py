@@ -50,7 +50,7 @@ LOW, HIGH = -6.0, 1.0
 GRID = np.round(np.arange(LOW, HIGH + 0.05, 0.1), 3)
 POINTS = ("recommended", "min_lr", "max_lr", "half_loss")
 #: Seeds of the published cells; seed 0 was used while the search was developed.
-SEEDS = (1, 2)
+SEEDS = (2, 1)
 #: One forward pass of a batch costs a third of a step.
 FORWARD = 1.0 / 3.0
 #: A trial is near the minimum if it loses less than this share of the drop.
@@ -434,8 +434,8 @@ Share of errors above 0.3 decades:
 ## Stopping beyond the wall
 
 A trial is stopped as diverged once the mean of its last three training losses stands four
-untrained losses above the same batches' untrained ones, from step 6 on. On the dense curves that
-lost {wall["minimum_lost"]} of {figures["cells"]} minima and {wall["near_lost"]} of {wall["near"]}
+untrained losses above the same batches' untrained ones and does not come back, from step 6 on (the
+rule was chosen on these and other records). On the dense curves that lost {wall["minimum_lost"]} of {figures["cells"]} minima and {wall["near_lost"]} of {wall["near"]}
 trials within {100 * NEAR:.0f} % of the minimum's drop, and saved
 {100 * wall["wall_saved"] / max(wall["wall_steps"], 1):.0f} % of the steps of the trials right of
 the minimum that end above the untrained loss.
