@@ -156,7 +156,7 @@ def _benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, 
 
 @pytest.mark.parametrize(
     "name",
-    ["picks", "refinement", "nested", "workers", "faults", "long_studies", "overhead"],
+    ["picks", "refinement", "cost", "nested", "workers", "faults", "long_studies", "overhead"],
 )
 def test_result_pages_hold_nothing_but_their_figures(
     name: str, monkeypatch: pytest.MonkeyPatch
