@@ -27,6 +27,7 @@ from optuna_lrss._result.inputs import require_arguments
 from optuna_lrss._result.lr_analysis import LRAnalysis
 from optuna_lrss._study.arguments import Arguments
 from optuna_lrss._study.attributes import number_in
+from optuna_lrss._study.curve_search import GUIDED
 from optuna_lrss._study.curve_search import CurveSearch
 from optuna_lrss._study.curves import Observations
 from optuna_lrss._study.curves import at_step
@@ -147,7 +148,7 @@ def analysis_of(
     curve = observations.curve(known)
     # Under other strategies a curve is what was measured, whatever its trials report on the way.
     searched = stored_search(stored, param_name)
-    guided = searched is not None and searched.options.strategy == "guided" and step is None
+    guided = searched is not None and searched.options.strategy == GUIDED and step is None
     paths = paths_of(observations.items, known, Hints.of(stored)) if guided else []
     inferred = inferred_losses(curve, known, paths, math.log10(distribution.low))
     whole = filled(curve, inferred)
