@@ -176,6 +176,7 @@ def _benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, 
         "minilm",
         "lora",
         "schedules",
+        "cost",
     ],
 )
 def test_result_pages_hold_nothing_but_their_figures(

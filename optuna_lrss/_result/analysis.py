@@ -36,6 +36,7 @@ from optuna_lrss._result.inputs import require_arguments
 from optuna_lrss._result.lr_analysis import LRAnalysis
 from optuna_lrss._study.arguments import Arguments
 from optuna_lrss._study.attributes import number_in
+from optuna_lrss._study.curve_search import GUIDED
 from optuna_lrss._study.curve_search import CurveSearch
 from optuna_lrss._study.curves import Observations
 from optuna_lrss._study.curves import at_step
@@ -267,7 +268,7 @@ def _is_guided(study: Study, param_name: str) -> bool:
     """Whether paths count: under other strategies a curve is what was measured."""
     attrs = study._storage.get_study_user_attrs(study._study_id)
     searched = stored_search(attrs, param_name)
-    return searched is not None and searched.options.strategy == "guided"
+    return searched is not None and searched.options.strategy == GUIDED
 
 
 def _first_window(

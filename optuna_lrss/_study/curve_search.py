@@ -25,9 +25,12 @@ from optuna_lrss._method.search.outlook import foresight
 from optuna_lrss._method.search.recheck import BELIEVED
 from optuna_lrss._method.search.recheck import abrupt_wall
 from optuna_lrss._method.search.recheck import lone_divergence
+from optuna_lrss._method.trajectory import Inferred
 from optuna_lrss._study.known import Known
 
 
+#: The strategy that asks what trials passed through.
+GUIDED = "guided"
 #: What ``SearchOptions.strategy`` may be.
 STRATEGY_NAMES = tuple(sorted(STRATEGIES))
 #: Nobody looks further ahead: no search of the results pages takes half as many trials.
@@ -68,7 +71,7 @@ class CurveSearch:
         # What rose for steps before it diverged met no accident, and is not evaluated again.
         believed = np.where(known.sure(self._curve), BELIEVED, 0)
         self._count = np.maximum(self._curve.count, believed)
-        first = known.hints.first
+        first, guided = known.hints.first, options.strategy == GUIDED
         self._search = Search(
             x=self._curve.x,
             loss=self._curve.loss,
@@ -81,8 +84,8 @@ class CurveSearch:
             start=None if start is None else (math.log10(start[0]), math.log10(start[1])),
             noise=known.noise(options.repeats),
             guess=None if first is None else math.log10(first),
-            rise=known.rises(self._curve),
-            inferred=known.inferred(self._curve, low),
+            rise=known.rises(self._curve) if guided else None,
+            inferred=known.inferred(self._curve, low) if guided else Inferred(),
         )
 
     @property

@@ -14,7 +14,7 @@ from optuna_lrss.torch._optimizers import heavy_ball_momentum
 #: of the results on landscapes that are trained from scratch, to a quarter of a decade. Half of
 #: them lie within 0.4 decades. ``tests/test_first_guess.py`` works them out anew. Kin that is not
 #: recorded there begins as its relative does.
-_BY_CLASS = {
+_BY_CLASS: dict[str, float] = {
     "sgd": 10.0**-0.5,
     "sgd with momentum": 10.0**-1.0,
     "adam": 10.0**-1.5,
@@ -54,5 +54,5 @@ def _default_of(kind: type[Optimizer]) -> float | None:
     parameter = inspect.signature(kind).parameters.get("lr")
     default: object = None if parameter is None else parameter.default
     if isinstance(default, Tensor):
-        return float(default.item())  # type: ignore[no-any-return]
+        return float(default.item())
     return float(default) if isinstance(default, (int, float)) else None

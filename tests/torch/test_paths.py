@@ -118,6 +118,7 @@ def test_a_guess_is_in_the_study_before_the_first_learning_rate() -> None:
         ([2.0, 9.0, 60.0, 90.0, 90.0, 90.0], 6),
         ([2.0] * 8 + [20.0] + [2.0] * 11, None),  # a bad batch
         ([2.0] * 8 + [9.0, 11.0, 13.0, 15.0, 17.0], 11),
+        ([2.0, 99.0, 99.0, 60.0, 50.0, 40.0, 30.0, 20.0, 10.0] + [2.0] * 11, None),  # comes back
     ],
 )
 def test_what_stays_high_is_beyond_the_wall(losses: list[float], stops_at: int | None) -> None:
