@@ -719,6 +719,14 @@ TRIGGERS: dict[str, tuple[Callable[[], optuna.Study], str]] = {
     ),
     "plateau": (_on_plateau, "steps=80"),
     "upper-end-moved": (lambda: _with_longer(PLAIN.shifted(-1.2)), "steps=80"),
+    "cliff": (
+        lambda: _study_of(
+            {-4.0: 2.3, -3.0: 2.1, -2.5: 1.5, -2.0: 0.8, -1.9: 0.7, -1.8: 0.6, -1.7: INF},
+            steps=20,
+            total_steps=20,
+        ),
+        r"risk=0\.05",
+    ),
     "narrow-window": (
         lambda: _study_of(_sampled(NARROW, spacing=0.05), steps=20),
         'steps="auto", or steps=80',
@@ -838,6 +846,7 @@ def test_diagnostics_do_not_come_without_their_cause() -> None:
         "small-drop": {"unresolved"},
         "plateau": {"unresolved"},
         "upper-end-moved": {"unresolved"},
+        "cliff": {"unresolved"},
         "narrow-window": {"unresolved"},
         "long-training": {"unresolved"},
     }

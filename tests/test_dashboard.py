@@ -49,6 +49,8 @@ from tests.visualization import cases
 
 optuna_dashboard = pytest.importorskip("optuna_dashboard")
 
+#: How long the browser may take on a machine that does other work as well, in ms.
+PATIENCE = 300_000
 USER_NOTE = "# My notes\n\nLook at *width* again on Monday."
 
 
@@ -473,6 +475,7 @@ def test_browser_shows_curve_note_and_columns(
     problems: list[str] = []
     with _served(shared_storage) as url:
         context = browser.new_context(viewport={"width": 1280, "height": 760})
+        context.set_default_timeout(PATIENCE)
         page = context.new_page()
         page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda e: problems.append(str(e)))

@@ -192,6 +192,25 @@ def test_batches_of_asks_get_distinct_learning_rates(batch: int, strategy: str) 
     assert math.log10(result.min_lr) == pytest.approx(truth.min_lr, abs=0.1)
 
 
+def test_has_more_says_how_many_to_ask_for_at_once() -> None:
+    study = new_study()
+    sampler, objective = study.sampler, objective_of()
+    assert isinstance(sampler, LRStepSampler)
+    sizes = []
+    while not sampler.is_resolved(study):
+        round_ = []
+        while sampler.has_more(study):
+            trial = study.ask()
+            round_.append((trial, objective(trial)))
+            assert len(round_) < 60
+        for trial, loss in round_:
+            study.tell(trial, loss)
+        sizes.append(len(round_))
+    assert not sampler.has_more(study)
+    assert sizes[0] == round(math.log10(HIGH / LOW) / 0.5) + 1  # the first look
+    assert all(0 < size < sizes[0] for size in sizes[1:])
+
+
 def test_telling_out_of_order_is_no_trouble() -> None:
     study = new_study()
     objective = objective_of()

@@ -85,11 +85,10 @@ class Outcome:
 
 
 def search(task: Task, seed: int) -> optuna.Study:
-    """The 20-step search, on the batches that the full training begins with."""
+    """The search, on the batches that the full training begins with."""
     data = digits_tasks.digits()
-    batches = [
-        (data.train[0][i], data.train[1][i]) for i in digits_tasks.batch_order(seed, SHORT_STEPS)
-    ]
+    order = digits_tasks.batch_order(seed, digits_tasks.FULL_STEPS // 2)  # no trial takes more
+    batches = [(data.train[0][i], data.train[1][i]) for i in order]
     model = task.build_model(seed)
     objective = StepObjective(
         model,
@@ -97,7 +96,7 @@ def search(task: Task, seed: int) -> optuna.Study:
         F.cross_entropy,
         batches,
         [data.validation],
-        steps=SHORT_STEPS,
+        total_steps=digits_tasks.FULL_STEPS,
     )
     study = optuna.create_study(sampler=LRStepSampler(seed=seed))
     study.optimize(objective)
@@ -213,8 +212,9 @@ of the search, of the range test and of the full training.
 
 {rules_table(outcomes)}
 
-The first five rules read one search of {SHORT_STEPS}-step trials; the others are learning rate
-range tests with their libraries' defaults, written from the published formulas
+The first five rules read one search of {SHORT_STEPS}-step trials, `recommended` also its longer
+ones (`steps="auto"`, told the length); the others are learning rate range tests with their
+libraries' defaults, written from the published formulas
 (`examples/benchmarks/range_tests.py`). The best of the grid is chosen with the test accuracies
 themselves, so a rule that loses a few tenths of a point may be just as good.
 

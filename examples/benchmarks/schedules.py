@@ -188,7 +188,8 @@ def scheduled(run: Run, result: LRAnalysis, scheme: str, steps: int) -> LRSchedu
         return result.warmup_cosine(run.optimizer, steps)
     if scheme == "one-cycle":
         return result.one_cycle(run.optimizer, steps)
-    return result.wsd(run.optimizer, steps)
+    # At the peak of the others: wsd() by itself takes less, since it stays there for so long.
+    return result.wsd(run.optimizer, steps, peak=result.with_total_steps(steps).peak)
 
 
 def measured(cell: Cell, settings: Settings) -> dict[str, Any]:
@@ -253,7 +254,7 @@ def render(figures: dict[str, Any]) -> str:
                 f"{len(cells)} small cells of {figures['total_steps']} steps with batches of "
                 f"{BATCH_SIZE}, {figures['seeds']} seeds. One search of 20-step trials before the "
                 "training, with longer ones where it asked for them, gives `recommended` for the "
-                "constant rate and `peak` for the schedules, which are those of the analysis. "
+                "constant rate and `peak` for the schedules, wsd too, which are the analysis's. "
                 f"*Searched again*: after {figures['third']} steps the same search from the "
                 "weights and the optimizer's state of that moment, for the steps that are left, "
                 "and on with its pick.",
@@ -351,16 +352,20 @@ def draw(figures: dict[str, Any], path: Path) -> None:
     mpl.use("agg")
     cell = figures["cells"][0]
     fig, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    colors = {scheme: f"C{i}" for i, scheme in enumerate(SCHEMES)}
     for scheme in SCHEMES:
-        left.plot(cell["rates"][scheme], label=scheme, ls="--" if "again" in scheme else "-")
+        line = "--" if "again" in scheme else "-"
+        left.plot(cell["rates"][scheme], color=colors[scheme], label=scheme, ls=line)
     left.axhspan(*cell["window"][0], color="tab:orange", alpha=0.12, lw=0, label="window")
     left.set(xlabel="optimizer step", ylabel="learning rate", yscale="log", title=cell["cell"])
-    left.set_ylim(cell["window"][0][0] / 3, cell["window"][0][1] * 2)
-    left.legend(frameon=False, fontsize=8)
+    left.set_ylim(cell["window"][0][0] / 50, cell["window"][0][1] * 2)
+    left.legend(frameon=False, fontsize=8, loc="lower left")
     width = 0.8 / len(SCHEMES[1:])
     for i, scheme in enumerate(SCHEMES[1:]):
         gains = [gains_of(c)[scheme] for c in figures["cells"]]
-        right.bar(np.arange(len(gains)) + i * width, gains, width, label=scheme)
+        right.bar(
+            np.arange(len(gains)) + i * width, gains, width, color=colors[scheme], label=scheme
+        )
     right.axhline(0, color="0.3", lw=1)
     right.set_xticks(
         np.arange(len(figures["cells"])) + 0.3,

@@ -137,7 +137,7 @@ def claim_section(found: Figures) -> str:
     return "\n\n".join(
         [
             "## The claim over all landscapes",
-            "Three experiments decide nothing, so the same three methods were held against the "
+            "A handful of experiments decides nothing, so the three methods were held against the "
             "recorded trainings of the [landscapes](../results/landscapes.md): each method reads "
             "the curve of 20 steps, and what its learning rate loses at the end of the training "
             "is read off the recorded grid. Points are those of the landscapes, every task counts "

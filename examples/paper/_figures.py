@@ -226,7 +226,7 @@ def _final_accuracies(paper: list[Results]) -> Figure:
     for ax, results in zip(axes, paper, strict=True):
         _accuracy(ax, results)
         ax.set(title=results["title"])
-    _legend_below(figure, axes[0])
+    _legend_below(figure, axes[-1])  # which alone is sure to have every pick
     return figure
 
 

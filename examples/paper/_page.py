@@ -133,7 +133,7 @@ def table_of(results: Results) -> str:
             f"Window {analysis['min_lr']:.2e} .. {analysis['max_lr']:.2e} ({width:.2f} decades) "
             f"from {analysis['n_trials']} short trials; trained with {results['optimizer']}, "
             f"batches of {results['batch_size']}, {results['full_steps']} steps at a constant "
-            f"learning rate{_weights(results)}, `peak` along `result.wsd()`. Untrained loss "
+            f"learning rate{_weights(results)}. Untrained loss "
             f"{analysis['baseline']:.3f}, lowest after {results['short_steps']} steps "
             f"{analysis['lowest']:.3f}. Seed spread: "
             f"{spread:.1f} points.",
@@ -145,12 +145,13 @@ def table_of(results: Results) -> str:
 
 def summary_of(results: Mapping[str, Results]) -> str:
     """A row per experiment: final test accuracy at each pick and at the grid's best."""
-    names = next(iter(results.values()))["picks"]
+    names = [name for name in LABELS if any(name in r["picks"] for r in results.values())]
     header = ["experiment", *(LABELS[name] for name in names), "best of the grid", "short trials"]
     rows = [
         [
             r["title"],
-            *(_accuracy_cells(entry)[1] for entry in (*r["picks"].values(), r["best"])),
+            *(_accuracy_cells(r["picks"][n])[1] if n in r["picks"] else "" for n in names),
+            _accuracy_cells(r["best"])[1],
             str(r["analysis"]["n_trials"]),
         ]
         for r in results.values()
@@ -215,8 +216,8 @@ def _introduction(results: list[Results]) -> str:
         "The paper does not say which optimizers it used, nor whether learning rates were "
         "scheduled: here AdamW for the first two, SGD with momentum for the third, and constant "
         "learning rates throughout, but for the package's `peak`, which is for a schedule that "
-        "decays: it is trained along `result.wsd()`, and held against the best constant rate. The "
-        "paper's second data set is not public; a public one stands in. "
+        "decays: it is trained along warmup-stable-decay, and held against the best constant "
+        "rate. The paper's second data set is not public; a public one stands in. "
         "The full trainings take every learning rate of a grid with one seed, and the picks and "
         "the grid's best with three; accuracies are means and standard deviations over seeds. "
         "Regret is what a pick loses against the grid's best, also in units of the seed spread "

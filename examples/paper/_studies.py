@@ -170,7 +170,8 @@ def decaying(experiment: Experiment, analysis: LRAnalysis) -> Study:
     """Trains with every seed along warmup-stable-decay, up to ``peak``."""
     config = experiment.config
     anything = torch.optim.SGD([torch.zeros(1)], lr=1.0)
-    share = analysis.wsd(anything, config.full_steps).lr_lambdas[0]
+    scheduler = analysis.wsd(anything, config.full_steps, peak=analysis.peak)
+    share = scheduler.lr_lambdas[0]
     return train(experiment, DECAYING, [(analysis.peak, seed) for seed in config.seeds], share)
 
 

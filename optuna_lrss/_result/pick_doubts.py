@@ -17,12 +17,15 @@ from optuna_lrss._result.data import AnalysisData
 from optuna_lrss._result.data import Diagnostic
 
 
-#: A share of the untrained loss below which the longest trials have gained too little: of picks
-#: that were read from less, four in ten lose over 5 points, of the others one in twenty-five.
+#: A share of the untrained loss below which the longest trials have gained too little: of the
+#: picks read from so little one in five loses over 5 points, of the others one in twenty.
 LITTLE = 0.2
-#: Decades by which longer trials may move the upper end. Where it moved further, one pick in eight
-#: lost over 5 points although enough was gained.
+#: Decades by which longer trials may move the upper end: of the picks where it moved further one
+#: in eight loses over 5 points.
 MOVED = 0.8
+#: Decades within which a learning rate that loses all it had is too near to `recommended`: of
+#: such picks more than half lose over 5 points.
+CLIFF = 0.5
 #: Decades of a window in which nobody should train: it lies within the width of a smoothed cliff,
 #: twice the Gaussian that ``recommended`` smooths with.
 NARROW = 0.4
@@ -35,6 +38,7 @@ def pick_doubts(result: AnalysisData) -> Iterator[Diagnostic]:
     """All of them, the weightiest first."""
     yield from _little(result)
     yield from _moved(result)
+    yield from _cliff(result)
     yield from _narrow(result)
     yield from _far(result)
 
@@ -91,6 +95,20 @@ def _moved(result: AnalysisData) -> Iterator[Diagnostic]:
             f"From {result.steps} to {result.horizon} steps the best learning rate moves by "
             f"{moved:+.1f} decades, so that it may be elsewhere again for the training",
             f"search with steps={result.horizon}: the whole curve at that horizon",
+        )
+
+
+def _cliff(result: AnalysisData) -> Iterator[Diagnostic]:
+    """What the longest trials say of the learning rates just above."""
+    curve = result.longer.get(result.horizon, result.curve)
+    ruined = curve.lr[(curve.lr > result.recommended) & ~(curve.loss < result.baseline)]
+    if ruined.size and math.log10(ruined[0] / result.recommended) < CLIFF:
+        yield Diagnostic(
+            "cliff",
+            f"At {ruined[0]:.2g}, {math.log10(ruined[0] / result.recommended):.2f} decades above "
+            f"recommended, trials of {result.horizon} steps end no better than untrained",
+            f"train with result.pick(risk=0.05), or search with steps={4 * result.horizon} to see "
+            "whether the cliff comes nearer",
         )
 
 

@@ -164,15 +164,12 @@ class Worker:
         moment = self.look()
         if moment.searched:
             return any(self.resolver.needs_more(moment, curve) for curve in moment.searched)
-        known = (
-            t.distributions.get(self._arguments.param_name)
-            for t in moment.history.unfinished.values()
-        )
-        ranges = [r for r in known if isinstance(r, FloatDistribution)]
-        if not ranges:
-            return True  # nobody has said yet where to look
-        under_way = [p.x for p in moment.alive() if p.x is not None]
-        return search_over(self._arguments, moment, None, ranges[0]).needs_more(under_way)
+        name = self._arguments.param_name
+        for trial in moment.history.unfinished.values():
+            if isinstance(asked := trial.distributions.get(name), FloatDistribution):
+                under_way = [p.x for p in moment.alive() if p.x is not None]
+                return search_over(self._arguments, moment, None, asked).needs_more(under_way)
+        return True  # nobody has said yet where to look
 
     def delegates(self, trial: FrozenTrial) -> bool:
         """Whether the trials so far, of which there are some, never suggest a learning rate."""

@@ -173,6 +173,14 @@ def test_each_lane_is_clipped_by_its_own_norm(clip_norm: float) -> None:
     assert_lanes_equal_trials(objective_for(pieces, clip_norm=clip_norm), rates)
 
 
+def test_a_pass_may_lose_all_of_its_lanes() -> None:
+    objective = objective_for(pieces_of(mlp, LANE_OPTIMIZERS["sgd"]))
+    alone: Any = objective._source
+    for recording in LaneTrials(alone).train([1e6, 1e7]):
+        assert len(recording.training) < 6
+        assert not recording.validation
+
+
 def test_bfloat16_is_the_same_within_its_own_rounding() -> None:
     pieces = pieces_of(mlp, LANE_OPTIMIZERS["momentum"])
     objective = objective_for(pieces, autocast=torch.bfloat16)

@@ -17,10 +17,11 @@ from optuna_lrss.torch._short_trial import ShortTrial
 from optuna_lrss.torch._statistics import eager
 
 
-#: Floating-point operations of a forward pass, in matrix products and convolutions, above which
-#: one pass on a CPU gains too little to make up for the trials that a search with many at a time
-#: takes more (docs/results/lanes.md).
-WORTHWHILE_FLOPS = 4e6
+#: Floating-point operations of a forward pass, in matrix products and convolutions, above which a
+#: search on a CPU does not gain. A pass does, up to several times as many, but a search with many
+#: learning rates at a time takes more trials: of eight models the three up to 1.52 MFLOP gained,
+#: the five from 1.65 MFLOP on did not (docs/results/lanes.md).
+WORTHWHILE_FLOPS = 1.6e6
 #: Spacing of a search's first look, in decades: LRStepSampler's own default.
 _FIRST_LOOK = 0.5
 #: Share of the free memory that lanes may take: the rest is for what was not counted, such as

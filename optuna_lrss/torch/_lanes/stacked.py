@@ -167,7 +167,7 @@ class Stacked:
 
     def keep(self, rows: list[int]) -> None:
         """Goes on with some of the lanes only."""
-        index = torch.tensor(rows)
+        index = torch.tensor(rows, dtype=torch.long)
         self.count = len(rows)
 
         def chosen(tensor: Tensor) -> Tensor:

@@ -1,0 +1,69 @@
+"""The fine-tuning benchmarks: a search is kept whole, and points lost are scored right."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import optuna
+import pytest
+
+from optuna_lrss import LRStepSampler
+from optuna_lrss import analyze
+
+
+@pytest.fixture
+def finetuning(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    folder = Path(__file__).parents[1] / "examples" / "benchmarks"
+    monkeypatch.syspath_prepend(str(folder))
+    return importlib.import_module("finetuning")
+
+
+def searched(top: float) -> optuna.Study:
+    def objective(trial: optuna.Trial) -> float:
+        lr = trial.suggest_float("learning_rate", 1e-7, 10, log=True)
+        x = math.log10(lr / top)
+        return math.inf if x > 0.5 else 1.4 - 1.0 / (1 + math.exp(-4 * (x + 0.7))) + max(x, 0.0)
+
+    study = optuna.create_study(sampler=LRStepSampler(param_name="learning_rate"))
+    study.set_user_attr("lrss:baseline", 1.4)
+    study.set_user_attr("lrss:steps", 20)
+    study.optimize(objective)
+    return study
+
+
+def test_a_stored_search_is_analysed_as_the_study_itself(finetuning: ModuleType) -> None:
+    study = searched(1e-3)
+    kept = json.loads(json.dumps(finetuning.stored(study), allow_nan=False))
+    again = analyze(finetuning.restored(kept), param_name="learning_rate")
+    assert math.inf in [loss for *_, loss in again.trials]
+    assert again.to_json() == analyze(study, param_name="learning_rate").to_json()
+
+
+def test_points_are_lost_against_the_best_of_the_grid(finetuning: ModuleType) -> None:
+    run: dict[str, Any] = {"grid": {"0.001": 80.0, "0.0001": 70.0, "0.01": 25.0}}
+    assert finetuning.lost(run, 1e-3) == 0.0
+    assert finetuning.lost(run, 1e-4) == 10.0
+    assert finetuning.lost(run, 10**-3.5) == pytest.approx(5.0)
+    assert finetuning.lost(run, 10**-2.5) == pytest.approx(27.5)
+
+
+def test_the_grid_reaches_as_far_as_the_picks_do(finetuning: ModuleType) -> None:
+    exponents = [round(3 * math.log10(lr), 3) for lr in finetuning.grid_rates([-9, -8], [], [])]
+    assert exponents == [-9, -8]
+    rates = finetuning.grid_rates([-9, -8], [2e-4], [1.9e-4, 5e-3])
+    assert [round(3 * math.log10(lr), 1) for lr in rates] == [-12, -11.1, -9, -8, -7, -6]
+
+
+def test_a_run_is_whole_when_its_grid_is(finetuning: ModuleType) -> None:
+    run: dict[str, Any] = {"search": finetuning.stored(searched(1e-3))}
+    fixed = {"3e-4": 3e-4}
+    assert not finetuning.is_whole(run, [-10, -9], fixed)
+    rates = finetuning.rates_of(run, [-10, -9], fixed)
+    run["grid"] = {finetuning.key(lr): 50.0 for lr in rates}
+    assert finetuning.is_whole(run, [-10, -9], fixed)
+    assert {"recommended", "max_lr"} <= set(finetuning.picks_of(run))
