@@ -264,7 +264,8 @@ Processor time of `find_lr`, and of a plain loop that makes as many steps and va
 batches: the fastest of several, in turns. What is outside of the loop is sampler, analysis, the
 reset to the start, random seeds, copies of the batches, and Optuna. Both models are tiny, so that
 what each trial costs by itself shows: some milliseconds, as much as with a model whose trial takes
-a minute.
+a minute. The plain loops of one model are the same work: by how much they differ, the figures are
+unsure.
 
 {render_shares(figures["shares"])}
 
