@@ -175,6 +175,7 @@ def _benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, 
         "lanes",
         "minilm",
         "schedules",
+        "cost",
     ],
 )
 def test_result_pages_hold_nothing_but_their_figures(

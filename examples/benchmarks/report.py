@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import json
 import os
@@ -120,6 +121,7 @@ def labelled_run(
     return {"labels": labels}, labels[label]
 
 
+@functools.cache
 def code_fingerprint() -> str:
     """A hash of the package's sources."""
     import optuna_lrss  # here, so that the other benchmarks may time its import

@@ -31,12 +31,15 @@ class LRCurve:
             trial diverged.
         stderr: Standard error of each mean, shape ``(m,)``; ``nan`` where there is one repeat.
         count: Number of repeats at each learning rate, shape ``(m,)``.
+        error: Expected error of losses that were inferred, as a share of the drop, 0 where they
+            were measured, shape ``(m,)``; ``None`` where all were.
     """
 
     lr: FloatArray
     loss: FloatArray
     stderr: FloatArray
     count: NDArray[np.int64]
+    error: FloatArray | None = None
 
     @classmethod
     def from_observations(
@@ -106,6 +109,11 @@ class LRCurve:
     def finite(self) -> NDArray[np.bool_]:
         """Which points did not diverge."""
         return np.isfinite(self.loss)
+
+    @property
+    def measured(self) -> NDArray[np.bool_]:
+        """Which points were measured."""
+        return np.ones(len(self), dtype=bool) if self.error is None else self.error == 0.0
 
     @property
     def independent(self) -> NDArray[np.int64]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from optuna_lrss._method.curve import FloatArray
 from optuna_lrss._method.curve import LRCurve
+from optuna_lrss._method.fit import FORM_ERROR
 from optuna_lrss._method.fit import CurveFit
 from optuna_lrss._method.fit import RepeatNoise
 from optuna_lrss._method.fit import fit_curve
@@ -205,7 +206,15 @@ def _fit_normalised(curve: LRCurve, baseline: float, lowest: float) -> CurveFit:
     repeats = None if noise is None else RepeatNoise(noise / drop, curve.repeat_degrees)
     with np.errstate(over="ignore"):  # a loss of 1e300 is as good as diverged
         yn = (curve.loss - lowest) / drop
-    return fit_curve(curve.x, yn, curve.independent.astype(float), repeats)
+    return fit_curve(curve.x, yn, _weights(curve), repeats)
+
+
+def _weights(curve: LRCurve) -> FloatArray:
+    """How many measured losses each loss is worth: inferred ones less than one, by their error."""
+    weight = curve.independent.astype(float)
+    if curve.error is None:
+        return weight
+    return weight * np.minimum((FORM_ERROR / np.maximum(curve.error, FORM_ERROR)) ** 2, 1.0)
 
 
 def _require_drop(
@@ -242,7 +251,7 @@ def _minimum(curve: LRCurve, fit: CurveFit, drop: float) -> int:
     Without noise only the lowest measured loss may be; with noise all that lie within one and a
     half standard errors of it. Ties go to the smallest learning rate.
     """
-    loss = np.where(curve.finite, curve.loss, np.inf)
+    loss = np.where(curve.finite & curve.measured, curve.loss, np.inf)
     lowest = int(np.argmin(loss))
     ties = np.flatnonzero(loss == loss[lowest])
     if ties.size > 1:

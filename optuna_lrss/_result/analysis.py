@@ -19,6 +19,9 @@ from optuna_lrss._method.points import PointsOfInterest
 from optuna_lrss._method.points import TooFewPointsError
 from optuna_lrss._method.points import points_of_interest
 from optuna_lrss._method.recommend import TOTAL_STEPS as _DEFAULT_TOTAL_STEPS
+from optuna_lrss._method.trajectory import Inferred
+from optuna_lrss._method.trajectory import filled
+from optuna_lrss._method.trajectory import inferred_losses
 from optuna_lrss._result.advice import advice_of
 from optuna_lrss._result.data import POINTS
 from optuna_lrss._result.diagnostics import Facts
@@ -33,11 +36,13 @@ from optuna_lrss._result.inputs import require_arguments
 from optuna_lrss._result.lr_analysis import LRAnalysis
 from optuna_lrss._study.arguments import Arguments
 from optuna_lrss._study.attributes import number_in
+from optuna_lrss._study.curve_search import GUIDED
 from optuna_lrss._study.curve_search import CurveSearch
 from optuna_lrss._study.curves import Observations
 from optuna_lrss._study.curves import at_step
 from optuna_lrss._study.curves import best_of
 from optuna_lrss._study.curves import ranked
+from optuna_lrss._study.hints import Hints
 from optuna_lrss._study.history import StudyHistory
 from optuna_lrss._study.horizons import Horizons
 from optuna_lrss._study.keys import GUESS
@@ -49,6 +54,7 @@ from optuna_lrss._study.keys import configuration_of
 from optuna_lrss._study.known import baseline_for
 from optuna_lrss._study.longer_search import open_horizon
 from optuna_lrss._study.moment import Moment
+from optuna_lrss._study.paths import paths_of
 from optuna_lrss._study.stored_search import stored_search
 from optuna_lrss._study.trials import baseline_of
 from optuna_lrss._study.warm_start import search_over
@@ -159,23 +165,29 @@ def analysis_of(
         horizons = picks_at_each_step(observations, known, facts.lag, normalize, facts.total_steps)
     else:
         all_trials = {facts.steps: at_step(observations, step)}
+    measured = {m: o.curve(known) for m, o in all_trials.items()}
+    inferred = Inferred()
+    if step is None and _is_guided(study, param_name):
+        paths = paths_of(observations.items, known, Hints.of(stored))
+        short = measured[facts.steps]
+        inferred = inferred_losses(short, known, paths, math.log10(distribution.low))
+    curves = {**measured, facts.steps: filled(measured[facts.steps], inferred)}
     n, points = _first_window(
-        all_trials,
+        curves,
         lambda curve: points_of_interest(
             curve, known, normalize=normalize, search_range=search_range
         ),
-        known,
     )
     trials = all_trials[n]
-    curves = {m: o.curve(known) for m, o in all_trials.items() if m >= n}
+    curves = {m: curve for m, curve in curves.items() if m >= n}
     picks = picks_of(curves[n], points, n, facts.lag, facts.total_steps)
     advice = advice_of(curves, {n: points.lowest}, points.baseline, facts.lag, facts.total_steps)
     picks |= {"recommended": advice.recommended, "peak": advice.peak}
     result = LRAnalysis(
-        curve=curves[n],
+        curve=measured[n],
         baseline=points.baseline,
         **picks,
-        brackets={name: _bracket(curves[n], picks[name], name) for name in POINTS},
+        brackets={name: _bracket(measured[n], picks[name], name) for name in POINTS},
         resolved=resolved,
         diagnostics=(),
         n_trials=sum(len(o.items) for o in all_trials.values()),
@@ -201,6 +213,7 @@ def analysis_of(
         horizon=advice.horizon,
         gained=advice.gained,
         held_out=int(number_in(stored, HELD_OUT) or 0),
+        inferred=inferred.as_tuples() if n == facts.steps else (),
     )
     doubts = diagnose(
         Facts(
@@ -251,10 +264,15 @@ def _given(
     )
 
 
+def _is_guided(study: Study, param_name: str) -> bool:
+    """Whether paths count: under other strategies a curve is what was measured."""
+    attrs = study._storage.get_study_user_attrs(study._study_id)
+    searched = stored_search(attrs, param_name)
+    return searched is not None and searched.options.strategy == GUIDED
+
+
 def _first_window(
-    trials: Mapping[int, Observations],
-    read: Callable[[LRCurve], PointsOfInterest],
-    baseline: float | None,
+    curves: Mapping[int, LRCurve], read: Callable[[LRCurve], PointsOfInterest]
 ) -> tuple[int, PointsOfInterest]:
     """The first horizon that has a window, and what is read off it.
 
@@ -262,9 +280,9 @@ def _first_window(
         NoWindowError: If none has; what is wrong with the shortest trials.
     """
     wrong: NoWindowError | None = None
-    for steps in sorted(trials):
+    for steps in sorted(curves):
         try:
-            return steps, read(trials[steps].curve(baseline))
+            return steps, read(curves[steps])
         except NoWindowError as error:
             wrong = error if wrong is None else wrong
     assert wrong is not None
@@ -331,7 +349,9 @@ def search_of(
         arguments = replace(arguments, options=replace(arguments.options, tolerance=tolerance))
     best = None if arguments.max_configurations is None else best_of(history.curves.values())
     is_best = best is not None and best.configuration == observations.configuration
-    moment = Moment.of_finished(history, baseline_of(study), Horizons.stored(attrs))
+    moment = Moment.of_finished(
+        history, baseline_of(study), Horizons.stored(attrs), Hints.of(attrs)
+    )
     distribution = observations.items[-1].range_of(history.param_name)
     search = search_over(
         arguments,

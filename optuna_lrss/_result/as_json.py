@@ -56,6 +56,7 @@ def from_plain(plain: Mapping[str, Any]) -> dict[str, Any]:
     values["diagnostics"] = tuple(Diagnostic(**d) for d in values["diagnostics"])
     values["search_range"] = tuple(values["search_range"])
     values["trials"] = tuple((int(n), lr, loss) for n, lr, loss in values["trials"])
+    values["inferred"] = tuple((lr, y, error) for lr, y, error in values["inferred"])
     values["groups"] = tuple(values["groups"])
     values["roles"] = {int(k): v for k, v in values["roles"].items()}
     values["horizons"] = {int(k): v for k, v in values["horizons"].items()}
@@ -63,7 +64,8 @@ def from_plain(plain: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain_curve(curve: LRCurve) -> dict[str, Any]:
-    return {f.name: getattr(curve, f.name).tolist() for f in fields(curve)}
+    arrays = {f.name: getattr(curve, f.name) for f in fields(curve)}
+    return {name: a.tolist() for name, a in arrays.items() if a is not None}
 
 
 def _curve(plain: Mapping[str, Any]) -> LRCurve:

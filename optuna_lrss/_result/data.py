@@ -15,6 +15,8 @@ from optuna_lrss._method.recommend import TOTAL_STEPS
 from optuna_lrss._method.sureness import Sureness
 from optuna_lrss._method.sureness import sureness
 from optuna_lrss._method.sureness import widened
+from optuna_lrss._method.trajectory import Inferred
+from optuna_lrss._method.trajectory import filled
 
 
 #: The picks in the order of the report.
@@ -92,6 +94,8 @@ class AnalysisData:
             which is the one searched; empty where they are equal or the study does not say.
         held_out: Batches of the training loader that validated, for want of validation data; 0
             where there is some or the study does not say.
+        inferred: Losses of the fall that no trial measured but others passed through (the method
+            page, section 9): ``(learning rate, loss, expected error as a share of the drop)``.
     """
 
     curve: LRCurve
@@ -129,6 +133,12 @@ class AnalysisData:
     horizon: int = 20
     gained: float = 1.0
     held_out: int = 0
+    inferred: tuple[tuple[float, float, float], ...] = ()
+
+    @cached_property
+    def known(self) -> LRCurve:
+        """The curve with the inferred losses, which the points are read off."""
+        return filled(self.curve, Inferred.from_tuples(self.inferred))
 
     @property
     def picks(self) -> dict[str, float]:
@@ -159,4 +169,4 @@ class AnalysisData:
     @cached_property
     def fit(self) -> CurveFit:
         """The smooth model that the points were read from, for plots."""
-        return points_of_interest(self.curve, self.baseline, normalize=self.normalize).fit
+        return points_of_interest(self.known, self.baseline, normalize=self.normalize).fit

@@ -22,11 +22,15 @@ from optuna_lrss._method.search import Search
 from optuna_lrss._method.search import proposals
 from optuna_lrss._method.search import repeat_proposal
 from optuna_lrss._method.search.outlook import foresight
+from optuna_lrss._method.search.recheck import BELIEVED
 from optuna_lrss._method.search.recheck import abrupt_wall
 from optuna_lrss._method.search.recheck import lone_divergence
+from optuna_lrss._method.trajectory import Inferred
 from optuna_lrss._study.known import Known
 
 
+#: The strategy that asks what trials passed through.
+GUIDED = "guided"
 #: What ``SearchOptions.strategy`` may be.
 STRATEGY_NAMES = tuple(sorted(STRATEGIES))
 #: Nobody looks further ahead: no search of the results pages takes half as many trials.
@@ -63,10 +67,15 @@ class CurveSearch:
     ) -> None:
         self._options = options
         self._curve = known.tried
+        low = math.log10(distribution.low)
+        # What rose for steps before it diverged met no accident, and is not evaluated again.
+        believed = np.where(known.sure(self._curve), BELIEVED, 0)
+        self._count = np.maximum(self._curve.count, believed)
+        first, guided = known.hints.first, options.strategy == GUIDED
         self._search = Search(
             x=self._curve.x,
             loss=self._curve.loss,
-            low=math.log10(distribution.low),
+            low=low,
             high=math.log10(distribution.high),
             baseline=known.baseline,
             tolerance=options.tolerance,
@@ -74,6 +83,9 @@ class CurveSearch:
             points=options.points,
             start=None if start is None else (math.log10(start[0]), math.log10(start[1])),
             noise=known.noise(options.repeats),
+            guess=None if first is None else math.log10(first),
+            rise=known.rises(self._curve) if guided else None,
+            inferred=known.inferred(self._curve, low) if guided else Inferred(),
         )
 
     @property
@@ -88,7 +100,7 @@ class CurveSearch:
             pending: log10 of the learning rates under way.
         """
         under_way = list(pending)
-        count = self._curve.count
+        count = self._count
         while (again := lone_divergence(self._search, count, under_way)) is not None:
             under_way.append(again.x)
             yield again
@@ -100,7 +112,7 @@ class CurveSearch:
 
     def _again(self, pending: Sequence[float]) -> Proposal | None:
         """A known learning rate to evaluate once more when all gaps are narrow enough."""
-        wall = abrupt_wall(self._search, self._curve.count, pending)
+        wall = abrupt_wall(self._search, self._count, pending)
         return wall if wall is not None else self._repeat(pending)
 
     def is_resolved(self) -> bool:
@@ -134,7 +146,15 @@ class CurveSearch:
         loss = float(self._curve.loss[known[0]]) if known.size else foreseen(x)
         ahead = copy.copy(self)
         ahead._curve = self._curve.with_observation(10.0**x, loss)
-        ahead._search = replace(self._search, x=ahead._curve.x, loss=ahead._curve.loss)
+        rise, count = self._search.rise, self._count.copy()
+        if known.size:
+            count[known[0]] += 1
+        else:  # nobody foresees how far its training losses rise
+            at = int(np.searchsorted(self._curve.x, x))
+            count = np.insert(count, at, 1)
+            rise = None if rise is None else np.insert(rise, at, np.nan)
+        ahead._count = count
+        ahead._search = replace(self._search, x=ahead._curve.x, loss=ahead._curve.loss, rise=rise)
         return ahead
 
     def _repeat(self, pending: Sequence[float]) -> Proposal | None:

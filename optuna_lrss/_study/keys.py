@@ -17,10 +17,13 @@ AUTO = "lrss:auto"
 #: Optimizer steps of the training that the search is for.
 TOTAL_STEPS = "lrss:total_steps"
 HELD_OUT = "lrss:held_out"
+FIRST = "lrss:first"
+TAU = "lrss:tau"
 #: Study user attribute of LRStepSampler, one for each learning rate: how it is searched.
 SEARCH = "lrss:search"
-#: Trial user attribute of StepObjective: {"steps", "diverged"[, "stderr"]}, of a longer trial also
-#: {"horizon"}, and from a factory also {"baseline", "momentum", "lag"}.
+#: Trial user attribute of StepObjective: {"steps", "diverged"}, where they are known "stderr",
+#: "rise", "path" and "sure", of a longer trial also {"horizon"}, and from a factory also
+#: {"baseline", "momentum", "lag"}.
 TRIAL = "lrss:trial"
 
 #: Trial system attribute in which Optuna keeps what a ``constraints_func`` returned; what

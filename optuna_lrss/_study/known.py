@@ -6,13 +6,22 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from optuna_lrss._method.curve import FloatArray
 from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._method.points import NoWindowError
 from optuna_lrss._method.points import noise_of
 from optuna_lrss._method.points import points_of_interest
+from optuna_lrss._method.trajectory import Inferred
+from optuna_lrss._method.trajectory import inferred_losses
 from optuna_lrss._study.curves import Observations
 from optuna_lrss._study.curves import curve_of
+from optuna_lrss._study.hints import NO_HINTS
+from optuna_lrss._study.hints import Hints
+from optuna_lrss._study.paths import paths_of
+from optuna_lrss._study.paths import rises_at
+from optuna_lrss._study.paths import sure_at
 from optuna_lrss._study.trials import Observation
 
 
@@ -61,6 +70,7 @@ class Known:
         stored: The study's baseline, if known.
         extra: A trial that is being told, not among the observations yet.
         given: A baseline that the caller gives.
+        hints: What the study says of its search.
 
     Attributes:
         observations: Its finished trials.
@@ -74,6 +84,7 @@ class Known:
         extra: Observation | None = None,
         *,
         given: float | None = None,
+        hints: Hints = NO_HINTS,
     ) -> None:
         self.observations = Observations((), 0) if observations is None else observations
         self._extra = extra
@@ -81,6 +92,7 @@ class Known:
         if own is None and extra is not None:
             own = extra.baseline
         self.baseline = baseline_for(own, stored, given)
+        self.hints = hints
 
     @property
     def curve(self) -> LRCurve:
@@ -91,6 +103,29 @@ class Known:
     def tried(self) -> LRCurve:
         """As well the trials that another pruner stopped early: tried, but no measurement."""
         return self.observations.curve(self.baseline, self._extra, early=True)
+
+    @property
+    def _items(self) -> list[Observation]:
+        items = self.observations.items
+        return items if self._extra is None else [*items, self._extra]
+
+    def inferred(self, curve: LRCurve, low: float = -math.inf) -> Inferred:
+        """The left flank as the trials passed through it.
+
+        Args:
+            curve: The measured losses.
+            low: Lower end of the range, in decades.
+        """
+        paths = paths_of(self._items, self.baseline, self.hints)
+        return inferred_losses(curve, self.baseline, paths, low)
+
+    def rises(self, curve: LRCurve) -> FloatArray | None:
+        """How far the training losses rose at each learning rate of a curve."""
+        return rises_at(curve.x, self._items)
+
+    def sure(self, curve: LRCurve) -> NDArray[np.bool_]:
+        """At which learning rates of a curve a divergence was no accident."""
+        return sure_at(curve.x, self._items)
 
     def noise(self, repeats: int) -> float:
         """Noise of one loss as a share of the drop: from repeats, else from the residuals.

@@ -16,6 +16,8 @@ from optuna_lrss._study.claims import Lifetime
 from optuna_lrss._study.claims import Pending
 from optuna_lrss._study.curves import Observations
 from optuna_lrss._study.curves import best_of
+from optuna_lrss._study.hints import NO_HINTS
+from optuna_lrss._study.hints import Hints
 from optuna_lrss._study.history import StudyHistory
 from optuna_lrss._study.horizons import Horizons
 from optuna_lrss._study.keys import Configuration
@@ -37,6 +39,7 @@ class Moment:
         now: The time by the storage's clock.
         lifetime: When others are taken for dead.
         horizons: What the study says of longer trials; ``None`` where its objective has none.
+        hints: What the study says of its search.
     """
 
     history: StudyHistory
@@ -45,13 +48,19 @@ class Moment:
     now: datetime
     lifetime: Lifetime
     horizons: Horizons | None = None
+    hints: Hints = NO_HINTS
 
     @classmethod
     def of_finished(
-        cls, history: StudyHistory, baseline: float | None, horizons: Horizons | None = None
+        cls,
+        history: StudyHistory,
+        baseline: float | None,
+        horizons: Horizons | None = None,
+        hints: Hints = NO_HINTS,
     ) -> Moment:
         """What is known to a reader who waits for nobody."""
-        return cls(history, baseline, None, datetime.now(), Lifetime(0.0, None), horizons)
+        now = datetime.now()
+        return cls(history, baseline, None, now, Lifetime(0.0, None), horizons, hints)
 
     def foresee(self, told: Iterable[Observation]) -> Moment:
         """The moment when trials that are being told are in the storage."""

@@ -14,6 +14,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from optuna_lrss._method.curve import SAME_LR
+from optuna_lrss._method.trajectory import PathPoint
 from optuna_lrss._study.attributes import number_in
 from optuna_lrss._study.attributes import warn_once
 from optuna_lrss._study.claims import Claim
@@ -53,6 +54,9 @@ class Observation(NamedTuple):
     reports: dict[int, float]  # step -> loss, lower is better
     params: dict[str, Any]
     distributions: dict[str, Any]
+    path: tuple[PathPoint, ...]  # what StepObjective's trial passed through
+    rise: float | None  # highest training loss above the untrained one, as a share of that
+    sure: bool  # diverged after its loss had been high for several steps: no accident
     constraints: dict[str, Any]  # as Optuna keeps them; none is above 0 where all are met
 
     @property
@@ -115,8 +119,27 @@ def observe(
         reports={k: sign * v for k, v in trial.intermediate_values.items()},
         params=trial.params,
         distributions=trial.distributions,
+        path=_path(info),
+        rise=number_in(info, "rise", TRIAL),
+        sure=info.get("sure") is True,
         constraints=constraints_of(trial.system_attrs),
     )
+
+
+def _path(info: dict[str, Any]) -> tuple[PathPoint, ...]:
+    """The path, without what a foreign hand may have left there."""
+    stored = info.get("path", ())
+    try:
+        points = tuple(PathPoint(float(reach), float(excess)) for reach, excess in stored)
+    except (TypeError, ValueError):
+        points = ()
+    far = [p.reach for p in points]
+    ordered = all(0.0 < r <= 1.0 for r in far) and far == sorted(far)
+    if points and ordered and all(math.isfinite(p.excess) for p in points):
+        return points
+    if stored:
+        warn_once(f"{TRIAL}['path']", "a list of pairs [reach, excess], reach ascending", stored)
+    return ()
 
 
 def _loss(

@@ -64,7 +64,7 @@ def search_over(
         full: Whether to search as for the first configuration.
         given: A baseline that the caller gives.
     """
-    known = Known(observations, moment.baseline, extra, given=given)
+    known = Known(observations, moment.baseline, extra, given=given, hints=moment.hints)
     window = None if full else _known_window(arguments, moment, observations, params)
     if window is None:
         return CurveSearch(arguments.options, known, distribution, arguments.start)

@@ -27,6 +27,7 @@ from optuna_lrss._study.claims import Lifetime
 from optuna_lrss._study.clock import Clock
 from optuna_lrss._study.configurations import Configurations
 from optuna_lrss._study.configurations import Values
+from optuna_lrss._study.hints import Hints
 from optuna_lrss._study.history import StudyHistory
 from optuna_lrss._study.horizons import Horizons
 from optuna_lrss._study.keys import Configuration
@@ -82,6 +83,7 @@ class Worker:
         self._heartbeat = _heartbeat_interval(self._storage)
         self._baseline: float | None = None
         self._horizons: Horizons | None = None
+        self._hints = Hints()
         self._has_begun = False
         self._delegated: set[int] = set()
         self.has_ended = False  # and said what to use
@@ -108,11 +110,12 @@ class Worker:
             at_end: Whether to ask whether the objective can run longer trials, as it may have
                 said since: a search that is continued with ``steps="auto"``, say.
         """
-        # Written once, so it is read once.
+        # Written once, the baseline after the rest, so all are read once.
         if self._baseline is None or (at_end and self._horizons is None):
             attrs = self._storage.get_study_user_attrs(self._study_id)
             self._baseline = baseline_in(attrs, self._direction)
             self._horizons = Horizons.stored(attrs)
+            self._hints = Hints.of(attrs)
         history = self._refreshed()
         started = None if trial is None else trial.datetime_start
         return Moment(
@@ -128,6 +131,7 @@ class Worker:
                 steps=None if self._horizons is None else self._horizons.steps,
             ),
             horizons=self._horizons,
+            hints=self._hints,
         )
 
     def _refreshed(self) -> StudyHistory:

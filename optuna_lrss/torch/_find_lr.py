@@ -45,6 +45,7 @@ def find_lr(
     *,
     tolerance: float = 0.1,
     repeats: int = 1,
+    strategy: str = "frugal",
     start: LRAnalysis | tuple[float, float] | float | None = None,
     n_trials: int | None = None,
     timeout: float | None = None,
@@ -74,6 +75,7 @@ def find_lr(
             which no trial trains on; ``validation_batches`` says how many. The report says so.
         tolerance: How well the points of interest are to be known, in decades.
         repeats: Most evaluations of one learning rate, spent where noise leaves it undecided.
+        strategy: As in :class:`LRStepSampler`; ``"guided"`` also turns ``paths`` on.
         start: Where to begin: an earlier result, an interval or a learning rate.
         n_trials: Run at most this many short trials, though points may stay unresolved; ``None``
             stops when all are resolved, 0 only analyses what the storage holds. Ctrl-C ends the
@@ -105,10 +107,14 @@ def find_lr(
     text = options.get("progress", True) is not False
     param_name = options.get("param_name", "lr")
     show = SearchProgress(param_name, plot=plot, text=text, n_trials=n_trials, timeout=timeout)
-    shown: StepOptions = {**options, "progress": show}
+    shown: StepOptions = {"paths": strategy == "guided", **options, "progress": show}
     objective = StepObjective(model, optimizer, loss_fn, train_loader, validation_loader, **shown)
     sampler = LRStepSampler(
-        param_name=param_name, tolerance=tolerance, repeats=repeats, start=start
+        param_name=param_name,
+        tolerance=tolerance,
+        repeats=repeats,
+        strategy=strategy,
+        start=start,
     )
     with _quiet_optuna(), show:
         study = optuna.create_study(

@@ -47,6 +47,7 @@ class StepOptions(TypedDict, total=False):
     snapshot_on_host: bool
     seed: int
     check_state: bool
+    paths: bool
     progress: bool | SearchProgress
 
 
@@ -73,6 +74,7 @@ class Settings:
     snapshot_on_host: bool = False
     seed: int = 0
     check_state: bool = True
+    paths: bool = False
     progress: bool | SearchProgress = True
 
     def __post_init__(self) -> None:

@@ -19,8 +19,10 @@ from torch.optim import Optimizer
 
 from optuna_lrss._method.divergence import divergence_limit
 from optuna_lrss._method.divergence import runaway_limit
+from optuna_lrss._method.trajectory import PathPoint
 from optuna_lrss.torch._batches import to_device
 from optuna_lrss.torch._checks import refuse_unusable
+from optuna_lrss.torch._first_guess import first_guess
 from optuna_lrss.torch._leaks import look_at
 from optuna_lrss.torch._leaks import same_updates
 from optuna_lrss.torch._leaks import sizes_of
@@ -32,10 +34,15 @@ from optuna_lrss.torch._optimizers import learning_rate_ratios
 from optuna_lrss.torch._optimizers import optimized_parameters
 from optuna_lrss.torch._optimizers import own_learning_rate
 from optuna_lrss.torch._optimizers import set_learning_rate
+from optuna_lrss.torch._path import NoPath
+from optuna_lrss.torch._path import Path
+from optuna_lrss.torch._path import measured_reach
+from optuna_lrss.torch._path import sample_of
 from optuna_lrss.torch._progress import Steps
 from optuna_lrss.torch._random import derived_seed
 from optuna_lrss.torch._random import preserved_random_state
 from optuna_lrss.torch._random import seed_everything
+from optuna_lrss.torch._rise import Rise
 from optuna_lrss.torch._settings import Settings
 from optuna_lrss.torch._snapshot import Snapshot
 from optuna_lrss.torch._statistics import MOST_BATCHES
@@ -83,12 +90,18 @@ class Outcome(NamedTuple):
         steps: Optimizer steps taken, fewer than asked for after an early divergence.
         diverged: Whether it diverged.
         stderr: Standard error of the loss over the validation set, where it can be estimated.
+        path: What the trial passed through.
+        rise: How far its training losses rose above the untrained model's, as a share of that.
+        sure: Whether a divergence is no accident: its loss had been high for several steps.
     """
 
     loss: float
     steps: int
     diverged: bool
     stderr: float | None = None
+    path: tuple[PathPoint, ...] = ()
+    rise: float | None = None
+    sure: bool = False
 
 
 class ShortTrial:
@@ -146,16 +159,20 @@ class ShortTrial:
         self._loss_fn = pieces.loss_fn
         self._own_lr = own_learning_rate(self._optimizer)
         self._loaders = Loaders(pieces.train_loader, pieces.validation_loader, settings)
+        validation_batches = self._loaders.validation()
         self._validate = Validation(
             self._updates,
-            self._on_device(self._loaders.validation()),
+            self._on_device(validation_batches),
             [value for value in self._objects if not isinstance(value, Optimizer)],
             self._parameters,
             settings.seed,
         )
         self._train_batches: dict[int, list[Any]] = {}
         self._more_batches: dict[int, list[Any]] = {}  # of longer trials
+        self._untrained: dict[int, list[float]] = {}
         self._batches(repeat=0)
+        self._path: NoPath | None = None if settings.paths else NoPath()
+        self._path_batches = sample_of(validation_batches, self._batches(repeat=0)[0])
 
     @property
     def held_out(self) -> int:
@@ -213,6 +230,11 @@ class ShortTrial:
             self._baseline = baseline
         return self._baseline
 
+    @property
+    def first_guess(self) -> float:
+        """The learning rate to try first: what the optimizer says."""
+        return first_guess(self._optimizer, self._own_lr) / self.ratios[0]
+
     def run(
         self,
         lr: float,
@@ -242,8 +264,11 @@ class ShortTrial:
         steps = self._settings.steps if steps is None else steps
         baseline, batches = self.baseline, self._batches(repeat, steps)
         with self._checked(), self._untouched(), torch.enable_grad():
+            rise = Rise(self.untrained(repeat), baseline)
+            short = steps == self._settings.steps  # paths of longer trials say nothing of these
+            path = self._known_path() if short else NoPath()
             self._set_out(lr, repeat)
-            return self._train(lr, steps, batches, baseline, report or _no_report)
+            return self._train(lr, steps, batches, rise, path, report or _no_report)
 
     def _set_out(self, lr: float, repeat: int = 0) -> None:
         self._to_start()
@@ -295,29 +320,76 @@ class ShortTrial:
     # --- Training ---------------------------------------------------------------------------
 
     def _train(
-        self, lr: float, steps: int, batches: list[Any], baseline: float, report: Report
+        self,
+        lr: float,
+        steps: int,
+        batches: list[Any],
+        rise: Rise,
+        path: NoPath,
+        report: Report,
     ) -> Outcome:
-        snapshots = self._settings.snapshots
+        settings, baseline = self._settings, self.baseline
         limit = math.inf
-        going = Steps(lr, steps, self._settings.progress)
+        points = path.start()
+        going = Steps(lr, steps, settings.progress)
         for step in going:
             loss = self._updates.step(self._of_step(batches, step))
             going.loss = loss
             if step == 1:
                 _refuse_broken(loss)
                 limit = runaway_limit(baseline, loss)
-            if _beyond(loss, limit):
-                return Outcome(math.inf, step, diverged=True)
-            if step in snapshots and step < steps:
+            if step <= settings.steps:  # of a longer trial's further batches no untrained loss
+                rise.add(loss)
+            if _beyond(loss, limit) or (step <= settings.steps and rise.is_over):
+                return _diverged(step, rise)
+            if not rise.is_high:
+                path.add(points, step)
+            if step in settings.snapshots and step < steps:
                 loss, _ = self._validate(batches)
                 report(step, loss)
                 if _beyond(loss, limit):
-                    return Outcome(math.inf, step, diverged=True)
+                    return _diverged(step, rise)
         loss, stderr = self._validate(batches)
         diverged = _beyond(loss, divergence_limit(baseline, None))
         loss = math.inf if diverged else loss
         report(steps, loss)
-        return Outcome(loss, steps, diverged, None if diverged else stderr)
+        if diverged:
+            return _diverged(steps, rise)
+        return Outcome(loss, steps, False, stderr, tuple(points), rise.highest)
+
+    def untrained(self, repeat: int = 0) -> list[float]:
+        """Training loss of each step's batches at the start, in train mode; evaluated once."""
+        if repeat not in self._untrained:
+            batches, size = self._batches(repeat), self._settings.accumulate
+            self._to_start()
+            self._start_training()
+            seed_everything(derived_seed(self._settings.seed, _TRAINING, repeat))
+            with torch.no_grad():
+                losses = [self._updates.loss(batch).item() for batch in batches]
+            self._untrained[repeat] = [
+                sum(losses[i : i + size]) / size for i in range(0, len(losses), size)
+            ]
+        return self._untrained[repeat]
+
+    def _known_path(self) -> NoPath:
+        """Looks at the start once, and measures how far the optimizer reaches."""
+        if self._path is None:
+            self._to_start()
+            self._start_training()
+            reach = measured_reach(self._optimizer, self._settings.steps, self.ratios)
+            self._to_start()
+            self._start_training()
+            validation = Validation(
+                self._updates,
+                self._on_device(self._path_batches),
+                [value for value in self._objects if not isinstance(value, Optimizer)],
+                self._parameters,
+                self._settings.seed,
+            )
+            path = Path(validation, reach, self._batches(repeat=0))
+            path.begin()
+            self._path = path
+        return self._path
 
     # --- The start, and the caller's state ----------------------------------------------------
 
@@ -384,6 +456,10 @@ class ShortTrial:
 
     def _on_device(self, batches: list[Any]) -> list[Any]:
         return [to_device(batch, self._device) for batch in batches]
+
+
+def _diverged(steps: int, rise: Rise) -> Outcome:
+    return Outcome(math.inf, steps, True, rise=rise.highest, sure=rise.is_sustained)
 
 
 def _unique_parameters(objects: list[Any]) -> list[nn.Parameter]:

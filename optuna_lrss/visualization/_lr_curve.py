@@ -20,6 +20,7 @@ from optuna_lrss.visualization._lr_curve_info import _Point
 from optuna_lrss.visualization._read import read
 from optuna_lrss.visualization._source import warn_empty
 from optuna_lrss.visualization._style import GREY
+from optuna_lrss.visualization._style import INFERRED
 from optuna_lrss.visualization._style import POINTS
 from optuna_lrss.visualization._style import TRIALS
 from optuna_lrss.visualization._style import rounded
@@ -94,6 +95,8 @@ def _get_lr_curve_plot(info: _LRCurveInfo) -> Figure:
     )  # fmt: skip
     for longer in info.longer:
         figure.add_trace(_longer(go, longer))
+    if info.inferred:
+        figure.add_trace(_inferred(go, info))
     for trace in _trials(go, info):
         figure.add_trace(trace)
     for mark in info.marks:
@@ -129,6 +132,19 @@ def _longer(go: Any, longer: _Longer) -> Any:
         marker={"color": style.color, "symbol": style.symbol, "size": 7},
         name=longer.label,
         hovertemplate="learning rate %{x:.3g}<br>loss %{y:.5g}<extra></extra>",
+    )
+
+
+def _inferred(go: Any, info: _LRCurveInfo) -> Any:
+    return go.Scatter(
+        x=rounded([p.lr for p in info.inferred]),
+        y=rounded([p.loss for p in info.inferred]),
+        error_y={"type": "data", "array": rounded([p.error for p in info.inferred])},
+        mode="markers",
+        marker={"color": INFERRED.color, "symbol": INFERRED.symbol, "size": 6},
+        name=INFERRED.label,
+        hovertemplate="inferred from trials right of it<br>learning rate %{x:.3g}<br>"
+        "loss %{y:.5g}<extra></extra>",
     )
 
 

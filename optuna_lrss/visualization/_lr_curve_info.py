@@ -42,6 +42,14 @@ class _Point(NamedTuple):
         return self.y != self.loss
 
 
+class _Inferred(NamedTuple):
+    """A loss that no trial measured but others passed through, and its expected error."""
+
+    lr: float
+    loss: float
+    error: float
+
+
 class _Mark(NamedTuple):
     """A pick or window edge on the curve, and its interval."""
 
@@ -67,6 +75,7 @@ class _LRCurveInfo(NamedTuple):
     lr_label: str
     loss_label: str
     points: list[_Point]
+    inferred: list[_Inferred]
     line: tuple[list[float], list[float]]  # learning rates, losses; nan = gap
     noise: float | None  # standard deviation of one loss, where it was measured by repeats
     baseline: float | None
@@ -90,6 +99,7 @@ def _get_lr_curve_info(source: Source) -> _LRCurveInfo:
             for number, lr, loss in source.trials
             if not math.isnan(loss)
         ],
+        inferred=_inferred(source),
         line=_line(source, high),
         noise=_noise(source),
         baseline=source.baseline,
@@ -99,6 +109,14 @@ def _get_lr_curve_info(source: Source) -> _LRCurveInfo:
         reason=source.reason,
         longer=_longer(source, high),
     )
+
+
+def _inferred(source: Source) -> list[_Inferred]:
+    result = source.result
+    if result is None:
+        return []
+    drop = result.baseline - result.lowest
+    return [_Inferred(lr, loss, error * drop) for lr, loss, error in result.inferred]
 
 
 def _subtitle(source: Source) -> str:

@@ -49,6 +49,9 @@ TRIALS: dict[bool, Style] = {
     True: Style("diverged or beyond", GREY, "solid", "triangle-up", "-", "^"),
 }
 
+#: Losses that no trial measured but others passed through: hollow.
+INFERRED = Style("inferred", GREY, "solid", "circle-open", "-", "o")
+
 #: Why the sampler tried a learning rate.
 ROLES: dict[str, Style] = {
     "coarse": Style("coarse look", GREY, "solid", "circle", "-", "o"),

@@ -142,7 +142,8 @@ def test_repeats_of_longer_trials_begin_as_those_of_short_ones(kind: str) -> Non
         seen.batches.clear()
         trials.run(0.1, steps=steps, repeat=1)  # type: ignore[union-attr]
         found.append(list(seen.batches))
-    assert found[1][:20] == found[0]
+    # The first trial of a repeat begins with what the untrained model loses on its batches.
+    assert found[1][:20] == found[0][-20:]
 
 
 def asked(horizon: int, lr: float) -> optuna.Trial:

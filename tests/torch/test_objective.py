@@ -70,6 +70,7 @@ def test_study_holds_baseline_steps_and_momentum(optimizer: Any, momentum: float
     # The validation loss at a learning rate of 0: batch normalisation has seen the batches.
     untrained = reference_trial(pieces, 0.0, make_batches(4), list(pieces.validation_loader))
     assert study.user_attrs == {
+        "lrss:first": 0.1,
         "lrss:baseline": pytest.approx(untrained, rel=1e-6),
         "lrss:steps": 4,
         "lrss:momentum": momentum,
@@ -242,7 +243,8 @@ def test_runaway_ends_the_trial_early_and_a_finite_end_far_above_is_inf() -> Non
     }
     assert got[0.25] == (pytest.approx(0.5**16), 8)
     assert got[1.0] == (1.0, 8)
-    assert got[1.1] == (math.inf, 8)  # 1.2^16 = 18.5 is beyond 1 + 4
+    # Before the seventh step 1.2^(8, 10, 12) are 5.5 above 1 in the mean, beyond the wall.
+    assert got[1.1] == (math.inf, 7)
     assert got[1.5] == (math.inf, 6)  # 2^10 before the sixth step is beyond 1 + 1000
 
 
@@ -390,6 +392,8 @@ def test_repeats_share_batches_between_learning_rates() -> None:
     for key in [(0.1, 0), (0.1, 1), (0.01, 0), (0.01, 1)]:
         study.enqueue_trial({"lr": key[0]})
         study.optimize(objective, n_trials=1)
+    # A new repeat's batches are first seen by the untrained model.
+    seen = {key: sums[-4:] for key, sums in seen.items()}
     assert seen[0.1, 0] == seen[0.01, 0]
     assert seen[0.1, 1] == seen[0.01, 1]
     assert seen[0.1, 0] != seen[0.1, 1]
@@ -462,7 +466,7 @@ def test_factory_gives_each_configuration_one_start() -> None:
     assert baselines[0] == baselines[2] == baselines[3]
     assert baselines[1] == baselines[4] != baselines[0]
     assert [i["momentum"] for i in info] == [0.5] * 5
-    assert study.user_attrs == {"lrss:steps": 4}
+    assert study.user_attrs == {"lrss:first": 0.1, "lrss:steps": 4}
     values = [t.value for t in study.trials]
     assert len({values[0], values[1], values[2]}) == 3
 

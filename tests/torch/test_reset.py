@@ -91,8 +91,8 @@ def test_modes_flags_gradients_and_frozen_parts_come_back() -> None:
     assert fingerprint(model, pieces.optimizer) == before
     training = [entry for entry in seen if entry[0]]
     evaluating = [entry for entry in seen if not entry[0]]
-    # A batch of the baseline, three looks of 2 steps, 4 steps.
-    assert training == [(True, False, True)] * (1 + 6 + 4)
+    # A batch of the baseline, three looks of 2 steps, 4 untrained losses, 4 steps.
+    assert training == [(True, False, True)] * (1 + 6 + 4 + 4)
     # Baseline, snapshot, end; 3 batches each, and two halves to see a sum by.
     assert evaluating == [(False, False, True)] * (9 + 2)
 

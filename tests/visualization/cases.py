@@ -86,6 +86,21 @@ def with_horizons() -> optuna.Study:
 
 
 @functools.cache
+def with_paths() -> optuna.Study:
+    """The same reports, from which the fall is inferred."""
+
+    def objective(trial: optuna.Trial) -> float:
+        x = suggest_x(trial)
+        for step in (1, 2, 4, 8, 20):
+            trial.report(loss_at(x + math.log10(step / 20)), step)
+        return loss_at(x)
+
+    study = new_study(LRStepSampler(strategy="guided"))
+    study.optimize(objective, n_trials=100)
+    return study
+
+
+@functools.cache
 def with_configurations() -> optuna.Study:
     """Three widths; the wider, the lower the learning rate."""
     study = new_study(LRStepSampler(max_configurations=3, seed=0))

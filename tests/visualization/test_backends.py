@@ -27,6 +27,7 @@ from tests.visualization import cases
 CASES = [
     ("plot_lr_curve", cases.plain),
     ("plot_lr_curve", cases.noisy),
+    ("plot_lr_curve", cases.with_paths),
     ("plot_lr_curve", cases.random_search),
     ("plot_lr_curve", cases.nothing_learns),
     ("plot_lr_curve", cases.with_longer),

@@ -56,6 +56,17 @@ def test_curve_pins_what_diverged_to_the_top_edge_and_nothing_else() -> None:
     assert len(pinned) == sum(t.value > info.loss_range[1] for t in cases.plain().trials) > 0
 
 
+def test_curve_tells_inferred_losses_from_measured_ones() -> None:
+    info = _get_lr_curve_info(read(cases.with_paths()))
+    measured = {p.lr for p in info.points}
+    assert len(info.inferred) >= 3
+    assert not measured & {p.lr for p in info.inferred}
+    for point in info.inferred:
+        assert point.loss == pytest.approx(cases.loss_at(math.log10(point.lr)), abs=0.06)
+        assert point.error > 0.0
+    assert not _get_lr_curve_info(read(cases.plain())).inferred
+
+
 def test_curve_line_is_the_loss_where_there_is_no_noise() -> None:
     info = _get_lr_curve_info(read(cases.plain()))
     lr, loss = (np.asarray(v) for v in info.line)
@@ -203,7 +214,7 @@ def test_configurations_can_be_analyses_of_several_studies() -> None:
     [_get_lr_curve_info, _get_lr_curvature_info, _get_lr_refinement_info, _get_lr_horizons_info],
 )
 def test_study_analysis_and_its_json_give_the_same_info(get_info: Callable) -> None:
-    study = cases.with_horizons()
+    study = cases.with_paths()
     result = analyze(study)
     of_study = str(get_info(read(study)))
     assert str(get_info(read(result))) == of_study

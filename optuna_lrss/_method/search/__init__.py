@@ -13,6 +13,7 @@ gaps        the order that all strategies share
 paper       the paper's strategy: a grid, then midpoints
 frugal      fine beside the points, nothing beyond plateau and divergence wall
 warm_start  the same for a search that was told where to begin
+guided      the same for a search that begins at a guess, and sees what its trials passed through
 repeats     which learning rate to evaluate again, for noise
 recheck     which diverged learning rate to evaluate again before it is believed
 ==========  ===================================================================
@@ -33,6 +34,7 @@ import numpy as np
 from optuna_lrss._method.curve import holds
 from optuna_lrss._method.search.frugal import FRUGAL
 from optuna_lrss._method.search.gaps import by_urgency
+from optuna_lrss._method.search.guided import GUIDED
 from optuna_lrss._method.search.paper import PAPER
 from optuna_lrss._method.search.repeats import repeat_proposal
 from optuna_lrss._method.search.strategy import Proposal
@@ -51,6 +53,7 @@ __all__ = [
 
 #: What ``LRStepSampler(strategy=...)`` takes.
 STRATEGIES: Mapping[str, Strategy] = {
+    "guided": replace(GUIDED, from_start=WARM_START),
     "frugal": replace(FRUGAL, from_start=WARM_START),
     "paper": PAPER,
 }

@@ -22,7 +22,7 @@ from optuna_lrss._method.search.strategy import Search
 
 
 #: A learning rate has diverged for good when it did so this often.
-_BELIEVED = 2
+BELIEVED = 2
 
 
 def lone_divergence(
@@ -70,6 +70,6 @@ def _first_open(
 ) -> Proposal | None:
     for i in candidates:
         under_way = any(abs(search.x[i] - x) <= SAME_LR for x in pending)
-        if count[i] < _BELIEVED and not under_way:
+        if count[i] < BELIEVED and not under_way:
             return Proposal.at_once(search.x[i], "recheck")
     return None

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Collection
+from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from optuna_lrss._method.curve import SAME_LR
 from optuna_lrss._method.curve import FloatArray
 from optuna_lrss._method.points import POINT_NAMES
+from optuna_lrss._method.trajectory import Inferred
 
 
 #: Wider than any target by less than this is not wider: midpoints carry rounding errors.
@@ -38,6 +41,10 @@ class Search:
         points: The points of interest to refine, of ``POINT_NAMES``.
         start: Interval in decades to begin in, ``None`` for the whole range.
         noise: Standard deviation of one loss as a share of the loss drop, 0 if unknown.
+        guess: log10 of the learning rate to try first, ``None`` without one.
+        rise: How far each trial's training losses rose above the untrained model's, as a share of
+            that, shape ``(m,)``; ``nan`` where it is not known. ``None``: nowhere.
+        inferred: Losses that follow from what trials passed through.
     """
 
     x: FloatArray
@@ -50,6 +57,9 @@ class Search:
     points: Collection[str] = POINT_NAMES
     start: tuple[float, float] | None = None
     noise: float = 0.0
+    guess: float | None = None
+    rise: FloatArray | None = None
+    inferred: Inferred = field(default_factory=Inferred)
 
 
 class Proposal(NamedTuple):
@@ -140,6 +150,6 @@ class Strategy:
     """
 
     targets: Callable[[Search], Targets]
-    first_look: Callable[[Search, FloatArray], Sequence[float]] = no_first_look
+    first_look: Callable[[Search, FloatArray], Iterable[float]] = no_first_look
     split: Callable[[Search, FloatArray, int], float] = middle
     from_start: Strategy | None = None

@@ -27,6 +27,8 @@ from optuna_lrss.torch._lanes.stacked import ModelWithLoss
 from optuna_lrss.torch._lanes.stacked import Stacked
 from optuna_lrss.torch._lanes.stacked import vectorising
 from optuna_lrss.torch._lanes.validation import LaneValidation
+from optuna_lrss.torch._path import NoPath
+from optuna_lrss.torch._rise import Rise
 from optuna_lrss.torch._short_trial import Outcome
 from optuna_lrss.torch._short_trial import Report
 from optuna_lrss.torch._short_trial import ShortTrial
@@ -250,8 +252,9 @@ class Recorded(ShortTrial):
         replay._validate = _RecordedValidation(self._validate, self.recording)
         report = report if report is not None else lambda _step, _loss: None
         steps = self._settings.steps if steps is None else steps
-        batches = self._batches(repeat, steps)
-        return replay._train(lr, steps, batches, self.baseline, report)
+        with self._untouched():
+            rise = Rise(self.untrained(repeat), self.baseline)
+        return replay._train(lr, steps, self._batches(repeat, steps), rise, NoPath(), report)
 
 
 class _RecordedUpdates(Updates):

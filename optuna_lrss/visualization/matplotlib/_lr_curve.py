@@ -16,6 +16,7 @@ from optuna_lrss.visualization._lr_curve_info import _Mark
 from optuna_lrss.visualization._read import read
 from optuna_lrss.visualization._source import warn_empty
 from optuna_lrss.visualization._style import GREY
+from optuna_lrss.visualization._style import INFERRED
 from optuna_lrss.visualization._style import POINTS
 from optuna_lrss.visualization._style import TRIALS
 from optuna_lrss.visualization.matplotlib import _axes
@@ -66,6 +67,8 @@ def _get_lr_curve_axes(info: _LRCurveInfo) -> Axes:
             va="bottom", fontsize="small", xytext=(-3, 2), textcoords="offset points",
         )  # fmt: skip
     _draw_line(ax, info)
+    if info.inferred:
+        _draw_inferred(ax, info)
     _draw_trials(ax, info)
     for mark in info.marks:
         _draw_mark(ax, mark)
@@ -85,6 +88,21 @@ def _draw_line(ax: Axes, info: _LRCurveInfo) -> None:
         style = longer.style
         look: dict[str, Any] = {"ls": style.linestyle, "marker": style.marker, "ms": 5}
         ax.plot(longer.lr, longer.loss, color=style.color, lw=1.5, label=longer.label, **look)
+
+
+def _draw_inferred(ax: Axes, info: _LRCurveInfo) -> None:
+    lr, loss, error = np.asarray(info.inferred).T
+    ax.errorbar(lr, loss, yerr=error, fmt="none", ecolor=INFERRED.color, elinewidth=0.8)
+    ax.scatter(
+        lr,
+        loss,
+        s=22,
+        marker=INFERRED.marker,
+        facecolors="none",
+        edgecolors=INFERRED.color,
+        zorder=2.5,
+        label=INFERRED.label,
+    )
 
 
 def _draw_trials(ax: Axes, info: _LRCurveInfo) -> None:
