@@ -94,13 +94,20 @@ def _edges(facts: Facts) -> Iterator[Diagnostic]:
             f"The lowest loss is at the bottom of the known range, {curve.lr[0]:.2g}",
             f"lower the lower bound below {min(result.search_range[0], curve.lr[0]):.2g}",
         )
-    elif _normalised(result)[finite[0]] < 0.5 and not _on_plateau(facts):
+    elif not _shows_plateau(result) and not _on_plateau(facts):
         yield Diagnostic(
             "no-plateau",
             f"Even the lowest known learning rate, {curve.lr[0]:.2g}, gains more than half of "
             "the loss reduction, so the window's lower end lies below it",
             f"lower the lower bound below {min(result.search_range[0], curve.lr[0]):.2g}",
         )
+
+
+def _shows_plateau(result: AnalysisData) -> bool:
+    """Whether the lowest known learning rate, measured or inferred, gains less than half."""
+    known = result.known
+    first = known.loss[int(np.flatnonzero(known.finite)[0])]
+    return bool(first - result.lowest >= 0.5 * (result.baseline - result.lowest))
 
 
 def _normalised(result: AnalysisData) -> FloatArray:

@@ -443,11 +443,13 @@ def test_a_trial_s_own_error_fails_that_trial_and_ends_the_study() -> None:
 def test_a_pass_that_memory_does_not_hold_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
     train, widths = LaneTrials.train, []
 
-    def scarce(self: LaneTrials, lrs: list[float], repeat: int = 0) -> Any:
+    def scarce(
+        self: LaneTrials, lrs: list[float], repeat: int = 0, steps: int | None = None
+    ) -> Any:
         widths.append(len(lrs))
         if len(lrs) > 3:
             raise torch.cuda.OutOfMemoryError("out of memory")
-        return train(self, lrs, repeat)
+        return train(self, lrs, repeat, steps)
 
     monkeypatch.setattr(LaneTrials, "train", scarce)
     objective = objective_for(pieces_of(mlp, LANE_OPTIMIZERS["sgd"]))

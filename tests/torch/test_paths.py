@@ -210,7 +210,7 @@ def test_a_path_is_the_curve_left_of_its_trial(optimizer: str) -> None:
     info, drop = path_of(lr, optimizer)
     for reach, excess in info["path"][1:-1]:
         _, there = path_of(lr * reach, optimizer)
-        assert abs(excess - there) < 0.12 * abs(drop)
+        assert abs(excess - there) < 0.2 * abs(drop)  # a sample's, so near the minimum
 
 
 def test_what_a_search_takes_with_and_without_paths() -> None:
