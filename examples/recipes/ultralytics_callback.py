@@ -39,7 +39,8 @@ def find_learning_rate(trainer: Any) -> None:
 
     def loss_of(model: nn.Module, batch: Batch) -> Tensor:
         loss, _ = model(trainer.preprocess_batch(batch))
-        return loss.sum()  # as the trainer does
+        total: Tensor = loss.sum()  # as the trainer does
+        return total
 
     trainer.lr_result = find_lr(
         trainer.model,
