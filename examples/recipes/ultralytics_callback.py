@@ -120,12 +120,11 @@ class Trainer:
         self.test_loader = DataLoader(Digits(slice(1200, None)), batch_size=64)
         decayed = [p for p in self.model.parameters() if p.ndim > 1]
         rest = [p for p in self.model.parameters() if p.ndim <= 1]
-        self.optimizer = torch.optim.SGD(
-            [{"params": decayed, "weight_decay": 5e-4}, {"params": rest}],  # type: ignore[arg-type]
-            lr=self.lr0,
-            momentum=0.9,
-            nesterov=True,
-        )
+        groups: list[dict[str, Any]] = [
+            {"params": decayed, "weight_decay": 5e-4},
+            {"params": rest},
+        ]
+        self.optimizer = torch.optim.SGD(groups, lr=self.lr0, momentum=0.9, nesterov=True)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, lambda epoch: 1.0 - 0.99 * epoch / self.epochs
         )
