@@ -169,7 +169,7 @@ def test_without_a_pick_the_optimizer_keeps_its_learning_rate() -> None:
     assert pieces.optimizer.param_groups[0]["lr"] == before
 
 
-def test_two_optimizers_over_the_same_parameters_are_refused() -> None:
+def test_several_optimizers_of_the_same_parameters_are_refused() -> None:
     pieces = make_pieces(mlp, OPTIMIZERS["sgd"])
     with pytest.raises(ValueError, match="in two of the 2 optimizers"):
         find_lr(*pieces._replace(optimizer=[pieces.optimizer] * 2))

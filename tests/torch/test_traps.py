@@ -79,8 +79,8 @@ def test_what_is_no_module_or_no_optimizer_is_refused() -> None:
     pieces = make_pieces()
     with pytest.raises(ValueError, match=r"model is a function.*torch\.nn\.Module"):
         objective_for(pieces._replace(model=lambda x: x))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="optimizer is a list of nothing"):
-        objective_for(pieces._replace(optimizer=[]))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"optimizer is a list of nothing: give optimizers"):
+        objective_for(pieces._replace(optimizer=[]))
 
 
 def test_frozen_model_is_refused() -> None:
