@@ -38,17 +38,17 @@ def from_plain(plain: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of an analysis, from what :func:`to_plain` gave or its JSON form.
 
     Raises:
-        ValueError: If a field is missing: another version's picks mean something else.
+        ValueError: If a field is missing that another version may have meant otherwise, as the
+            picks; not where nothing is what there was.
     """
+    plain = {"inferred": (), "held_out": 0, "groups": (), "roles": {}, **plain}
     missing = [f.name for f in fields(AnalysisData) if f.name not in plain]
     if missing:
         raise ValueError(
             f"the analysis lacks {', '.join(missing)}: it is none, or of another version of "
             "optuna_lrss. Make it again from the study, analyze(study)."
         )
-    stored = {
-        f.name: plain[f.name] for f in fields(AnalysisData)
-    }  # the intervals follow from them
+    stored = {f.name: plain[f.name] for f in fields(AnalysisData)}  # intervals follow from these
     values = {k: _numbers(v) if k in _NUMERIC else v for k, v in stored.items()}
     values["curve"] = _curve(values["curve"])
     values["longer"] = {int(k): _curve(v) for k, v in values["longer"].items()}
