@@ -46,7 +46,8 @@ _INTRODUCTION = (
 _LEFT_OUT = (
     "The rule fitted on all tasks but one loses what the package's constants lose (the score's "
     "first rows), so they are no luck of the fit. Tried, and left out because on tasks left out "
-    "they lost as much or gained less than a tenth of a point, on an earlier state of the records: "
+    "they lost as much or gained less than a tenth of a point, on an earlier state of the "
+    "records: "
     "constants for each kind of optimizer; a term for batch size, number of classes, momentum, "
     "width and depth of the basin, the drop of the loss after 20 and after 80 steps, and how far "
     "the upper end moved between them.",
