@@ -746,7 +746,7 @@ def render(figures: dict[str, Any]) -> str:
     parts = [
         "# Refinement",
         "",
-        report.provenance("refinement", figures["seconds"], smoke=figures["smoke"]),
+        figures["source"],
         "",
         *_targets_section(figures),
         "",
@@ -783,6 +783,7 @@ def main() -> None:
         "pruned": pruned(1 if smoke else 8),
     }
     figures["seconds"] = time.perf_counter() - begin
+    figures["source"] = report.provenance("refinement", figures["seconds"], smoke=figures["smoke"])
     report.write_page(report.output_folder(arguments), "refinement", figures, render)
 
 

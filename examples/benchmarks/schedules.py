@@ -270,7 +270,7 @@ def render(figures: dict[str, Any]) -> str:
                     map(_moved, cells),
                 ),
                 "![Learning rates of one cell, and what each scheme gains](schedules.png)",
-                provenance("schedules", figures["wall_seconds"], smoke=figures["smoke"]),
+                figures["source"],
             ]
         )
         + "\n"
@@ -392,8 +392,7 @@ def main() -> None:
         "total_steps": settings.total_steps,
         "third": settings.third,
         "seeds": len(settings.seeds),
-        "smoke": arguments.smoke,
-        "wall_seconds": time.perf_counter() - started,
+        "source": provenance("schedules", time.perf_counter() - started, smoke=arguments.smoke),
         "cells": found,
     }
     folder = output_folder(arguments)

@@ -150,8 +150,9 @@ def test_model_moved_for_a_trial_is_moved_back(
     monkeypatch.setattr(_short_trial, "_device_of", lambda *_: torch.device("cpu:0"))
     objective = objective_for(pieces, device="cpu:0", snapshot_on_host=on_host)
     assert [objective(trial_at(lr)) for lr in (0.01, 0.1, 0.01)][::2] == [expected] * 2
-    assert Mover.moves == 8  # for the baseline, four looks at the first trial, and each trial
-    assert len(state_moves) == (8 if warm else 0)
+    # For the baseline, four looks at the first trial, the untrained losses, and each trial.
+    assert Mover.moves == 9
+    assert len(state_moves) == (9 if warm else 0)
     assert fingerprint(*pieces[:2]) == before
     assert identities(pieces) == memory
 
