@@ -782,8 +782,9 @@ def main() -> None:
         "warm": warm_starts(1 if smoke else 8),
         "pruned": pruned(1 if smoke else 8),
     }
-    figures["seconds"] = time.perf_counter() - begin
-    figures["source"] = report.provenance("refinement", figures["seconds"], smoke=figures["smoke"])
+    seconds = time.perf_counter() - begin
+    figures["seconds"] = seconds
+    figures["source"] = report.provenance("refinement", seconds, smoke=smoke)
     report.write_page(report.output_folder(arguments), "refinement", figures, render)
 
 
