@@ -48,12 +48,15 @@ for package in (optuna_lrss, optuna_lrss.torch, *_integrations):
 # The build runs without a network, so other projects' names cannot be resolved.
 nitpick_ignore_regex = [
     (r"py:.*", r"(optuna\.|torch\.|nn\.|numpy|np\.|scipy|plotly|matplotlib|collections|typing).*"),
-    (r"py:.*", r"(NDArray|FloatArray|Iterable|Callable|Mapping|Sequence|Unpack|Any|Optimizer)"),
+    (
+        r"py:.*",
+        r"(NDArray|FloatArray|Iterable|Callable|Mapping|Sequence|Unpack|Any|Optimizers?|Steps)",
+    ),
     (r"py:.*", r"(pl|lightning|transformers|Trainer|SearchOptions)(\..*)?"),
     (r"py:.*", r"(Study|Trial|FrozenTrial|BaseTrial|BaseSampler|BaseStorage|FloatDistribution)"),
     (
         r"py:.*",
-        r"(LossForm|Start|StepOptions|Settings|OneCycleLR|CyclicLR|LambdaLR|Figure|Axes|go|optional|callable)",
+        r"(LossForm|Start|StepOptions|Settings|OneCycleLR|CyclicLR|LambdaLR|LRScheduler|Figure|Axes|go|optional|callable)",
     ),
     (r"py:.*", r"(int|float|bool|str|dict|tuple|list|None|object|[A-Z]\w*Error)"),
 ]

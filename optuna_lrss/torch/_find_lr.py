@@ -75,7 +75,8 @@ def find_lr(
             which no trial trains on; ``validation_batches`` says how many. The report says so.
         tolerance: How well the points of interest are to be known, in decades.
         repeats: Most evaluations of one learning rate, spent where noise leaves it undecided.
-        strategy: As in :class:`LRStepSampler`; ``"guided"`` also turns ``paths`` on.
+        strategy: As in :class:`~optuna_lrss.LRStepSampler`; ``"guided"`` also turns ``paths``
+            on.
         start: Where to begin: an earlier result, an interval or a learning rate.
         n_trials: Run at most this many short trials, though points may stay unresolved; ``None``
             stops when all are resolved, 0 only analyses what the storage holds. Ctrl-C ends the
