@@ -26,9 +26,9 @@ from examples.paper._claim import measure_claim
 from examples.paper._claim import read_claim
 from examples.paper._claim import write_claim
 from examples.paper._config import EXPERIMENTS
-from examples.paper._config import PAPER_EXPERIMENTS
 from examples.paper._config import SCALES
 from examples.paper._config import config_of
+from examples.paper._config import without_packages
 from examples.paper._data import MissingDataError
 from examples.paper._data import data_folder
 from examples.paper._figures import draw_all
@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         runs, out = _folders(arguments, Path(scratch))
-        for name in _experiments(arguments.experiment):
+        for name in _experiments(arguments.experiment, arguments.scale):
             config = config_of(name, arguments.scale, smoke=arguments.smoke)
             data = _data(arguments, config.dataset, Path(scratch))
             print(f"== {config.title} ({config.scale})", flush=True)
@@ -171,8 +171,8 @@ def _folders(arguments: argparse.Namespace, scratch: Path) -> tuple[Path, Path]:
     return runs, out
 
 
-def _experiments(name: str) -> tuple[str, ...]:
-    return PAPER_EXPERIMENTS if name == "all" else (name,)
+def _experiments(name: str, scale: str) -> tuple[str, ...]:
+    return without_packages(scale) if name == "all" else (name,)
 
 
 def _database(runs: Path, name: str, scale: str) -> Path:

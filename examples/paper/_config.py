@@ -319,6 +319,16 @@ def config_of(name: str, scale: str, *, smoke: bool = False) -> Config:
     return _shrunk(found[0]) if smoke else found[0]
 
 
+def without_packages(scale: str) -> tuple[str, ...]:
+    """The paper's experiments at a scale that need no package with weights."""
+    found = {
+        c.name
+        for c in _CONFIGS
+        if c.scale == scale and not (c.pretrained or "").startswith("package:")
+    }
+    return tuple(name for name in PAPER_EXPERIMENTS if name in found)
+
+
 def _shrunk(config: Config) -> Config:
     pretrained = config.pretrained if config.name == "finetune" else None
     return replace(
