@@ -85,6 +85,11 @@ def length_factor(steps: int, total_steps: int) -> float:
     return min(1.0, float((steps / total_steps) ** PER_LENGTH))
 
 
+def share_gained(baseline: float, lowest: float) -> float:
+    """Share of the untrained loss that was gained."""
+    return (baseline - lowest) / max(abs(baseline), 1e-300)
+
+
 def upper_end(curve: LRCurve, baseline: float, lowest: float) -> float:
     """Learning rate of the lowest point of the capped, smoothed curve.
 

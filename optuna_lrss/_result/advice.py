@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._method.recommend import peak_lr
 from optuna_lrss._method.recommend import recommended_lr
+from optuna_lrss._method.recommend import share_gained
 
 
 #: Fewest losses at a horizon that show a lowest one with something on both sides.
@@ -54,7 +55,7 @@ def advice_of(
     recommended = recommended_lr(
         curve, baseline, least, steps=horizon, total_steps=total_steps, lag=lag(horizon)
     )
-    gained = (baseline - least) / max(abs(baseline), 1e-300)
+    gained = share_gained(baseline, least)
     return Advice(recommended, peak_lr(recommended), horizon, gained)
 
 

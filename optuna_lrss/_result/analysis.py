@@ -29,12 +29,12 @@ from optuna_lrss._result.diagnostics import diagnose
 from optuna_lrss._result.horizons import drift_of
 from optuna_lrss._result.horizons import picks_at_each_step
 from optuna_lrss._result.horizons import picks_of
-from optuna_lrss._result.inputs import count_in
 from optuna_lrss._result.inputs import groups_of
 from optuna_lrss._result.inputs import lag_of
 from optuna_lrss._result.inputs import require_arguments
 from optuna_lrss._result.lr_analysis import LRAnalysis
 from optuna_lrss._study.arguments import Arguments
+from optuna_lrss._study.attributes import count_in
 from optuna_lrss._study.attributes import number_in
 from optuna_lrss._study.curve_search import GUIDED
 from optuna_lrss._study.curve_search import CurveSearch

@@ -68,12 +68,6 @@ def is_count(value: Any, least: int = 1) -> bool:
     return whole and int(value) >= least
 
 
-def count_in(stored: Mapping[str, Any], key: str) -> int | None:
-    """A stored number of steps, or ``None`` where there is none that makes sense."""
-    number = number_in(stored, key)
-    return int(number) if number is not None and number >= 1.0 else None
-
-
 def groups_of(stored: Mapping[str, Any]) -> tuple[float, ...]:
     """Learning rate of each param group relative to the first one's; empty where all are equal."""
     ratios = stored.get(GROUPS, ())

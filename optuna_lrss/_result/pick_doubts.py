@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from optuna_lrss._method.recommend import ENOUGH
 from optuna_lrss._method.recommend import PER_LENGTH
+from optuna_lrss._method.recommend import share_gained
 from optuna_lrss._method.recommend import upper_end
 from optuna_lrss._method.sureness import PROBABILITY
 from optuna_lrss._result.data import AnalysisData
@@ -48,19 +49,15 @@ def judged_by_length(result: AnalysisData) -> tuple[Diagnostic, ...]:
     return (*_far(result), *(d for d in result.diagnostics if d.code != "long-training"))
 
 
-def share_gained(result: AnalysisData) -> float:
-    """Share of the untrained loss that the search's own trials gained."""
-    return (result.baseline - result.lowest) / max(abs(result.baseline), 1e-300)
-
-
 def _little(result: AnalysisData) -> Iterator[Diagnostic]:
-    if result.gained >= LITTLE and share_gained(result) >= ENOUGH:
+    short = share_gained(result.baseline, result.lowest)
+    if result.gained >= LITTLE and short >= ENOUGH:
         return
     alone = result.horizon == result.steps
     what = "The trials" if alone else f"The trials of {result.horizon} steps"
     if result.gained >= LITTLE:
         what = f"Trials of {result.steps} steps"
-    gained = min(result.gained, share_gained(result))
+    gained = min(result.gained, short)
     yield Diagnostic(
         "small-drop",
         f"{what} gain {100 * gained:.2g} % of the untrained loss, so they may show how fast the "

@@ -52,3 +52,9 @@ def number_in(attrs: Mapping[str, Any], key: str, owner: str = "") -> float | No
         return value
     warn_once(f"{owner}[{key!r}]" if owner else key, "a finite number", value)
     return None
+
+
+def count_in(attrs: Mapping[str, Any], key: str) -> int | None:
+    """A number of steps, at least 1; ``None`` where there is none that makes sense."""
+    number = number_in(attrs, key)
+    return int(number) if number is not None and number >= 1.0 else None

@@ -11,7 +11,7 @@ from optuna.trial import BaseTrial
 from optuna.trial import FrozenTrial
 
 from optuna_lrss._method.search.longer import BASE_STEPS
-from optuna_lrss._study.attributes import number_in
+from optuna_lrss._study.attributes import count_in
 from optuna_lrss._study.attributes import warn_once
 from optuna_lrss._study.claims import CLAIM
 from optuna_lrss._study.claims import Claim
@@ -40,13 +40,8 @@ class Horizons:
             if auto not in (None, False):
                 warn_once(AUTO, "True or False", auto)
             return None
-        steps = _count_in(user_attrs, STEPS)
-        return cls(BASE_STEPS if steps is None else steps, _count_in(user_attrs, TOTAL_STEPS))
-
-
-def _count_in(user_attrs: Mapping[str, Any], key: str) -> int | None:
-    number = number_in(user_attrs, key)
-    return int(number) if number is not None and number >= 1.0 else None
+        steps = count_in(user_attrs, STEPS)
+        return cls(BASE_STEPS if steps is None else steps, count_in(user_attrs, TOTAL_STEPS))
 
 
 def trial_steps(trial: BaseTrial, default: int = BASE_STEPS) -> int:

@@ -24,6 +24,7 @@ from optuna_lrss._method.curve import FloatArray
 from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._method.recommend import ENOUGH
 from optuna_lrss._method.recommend import TOTAL_STEPS
+from optuna_lrss._method.recommend import share_gained
 from optuna_lrss._method.recommend import upper_end
 from optuna_lrss._method.search.strategy import Proposal
 
@@ -59,7 +60,7 @@ FEW, _MANY = 5, 8
 
 def gained(curve: LRCurve, baseline: float) -> float:
     """Share of the untrained loss that the lowest of these trials gained."""
-    return (baseline - float(curve.loss.min())) / max(abs(baseline), 1e-300)
+    return share_gained(baseline, float(curve.loss.min()))
 
 
 def next_horizon(
