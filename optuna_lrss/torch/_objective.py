@@ -408,6 +408,7 @@ class _Factory:
         self._settings = settings
         self._extra_state = extra_state
         self._known: dict[tuple[tuple[str, Any], ...], tuple[float, float]] = {}
+        self._untrained: dict[tuple[tuple[str, Any], ...], dict[int, list[float]]] = {}
 
     def __call__(self, trial: BaseTrial) -> ShortTrial:
         with preserved_random_state():
@@ -421,6 +422,7 @@ class _Factory:
             self._extra_state,
             baseline=baseline,
             lag=lag,
+            untrained=self._untrained.setdefault(key, {}),
             check=not self._known,
         )
         self._known[key] = short_trial.baseline, short_trial.lag

@@ -116,6 +116,8 @@ class ShortTrial:
         extra_state: Further objects to reset.
         baseline: Validation loss of the untrained model, if known.
         lag: Its momentum lag, if known.
+        untrained: Its training losses by repeat, as far as they are known; what is evaluated here
+            is entered.
         check: Whether the first trial is checked: for an optimizer that ignores its learning
             rate, and for state that stays changed.
 
@@ -132,6 +134,7 @@ class ShortTrial:
         *,
         baseline: float | None = None,
         lag: float | None = None,
+        untrained: dict[int, list[float]] | None = None,
         check: bool = True,
     ) -> None:
         self._pieces = pieces
@@ -169,7 +172,7 @@ class ShortTrial:
         )
         self._train_batches: dict[int, list[Any]] = {}
         self._more_batches: dict[int, list[Any]] = {}  # of longer trials
-        self._untrained: dict[int, list[float]] = {}
+        self._untrained = {} if untrained is None else untrained
         self._batches(repeat=0)
         self._path: NoPath | None = None if settings.paths else NoPath()
         self._path_batches = sample_of(validation_batches, self._batches(repeat=0)[0])

@@ -509,6 +509,26 @@ def test_factory_is_called_once_per_trial_and_its_baseline_evaluated_once_per_co
     assert validations == [0] * (2 + 2) + [1] * (1 + 2) + [2] * (1 + 2)
 
 
+def test_the_untrained_losses_of_a_configuration_are_evaluated_once() -> None:
+    looks: list[int] = []
+
+    def counting(trial: optuna.Trial) -> StepPieces:
+        pieces = build(trial)
+
+        def loss_fn(model: nn.Module, batch: Any) -> Tensor:
+            if model.training and not torch.is_grad_enabled():
+                looks.append(trial.number)
+            return F.cross_entropy(model(batch[0]), batch[1])
+
+        return pieces._replace(loss_fn=loss_fn)
+
+    study = optuna.create_study()
+    for width, lr in zip((4, 4, 8), LRS, strict=True):
+        study.enqueue_trial({"width": width, "lr": lr})
+    study.optimize(StepObjective.from_factory(counting, steps=4), n_trials=3)
+    assert looks == [0] * 4 + [2] * 4
+
+
 def test_factory_travels_to_other_processes_and_a_model_does_not() -> None:
     twin = pickle.loads(pickle.dumps(StepObjective.from_factory(build, steps=4)))
     trial = optuna.trial.FixedTrial({"width": 8, "lr": 0.1})
