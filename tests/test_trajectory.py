@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import takewhile
 
 import numpy as np
 import optuna
@@ -162,17 +163,34 @@ def test_a_wrong_guess_costs_trials_and_no_result(curve: Curve, off: int) -> Non
 
 
 @pytest.mark.parametrize("curve", CURVES, ids=lambda c: c.name)
-def test_paths_halve_the_trials(curve: Curve) -> None:
+def test_a_guess_and_paths_save_trials(curve: Curve) -> None:
     truth = curve.truth()
     guided = run(curve, truth.max_lr + 0.3)
     frugal = run(curve, None, paths=False, strategy="frugal")
-    assert guided.n_trials <= 0.7 * frugal.n_trials
+    assert guided.n_trials <= 0.8 * frugal.n_trials
 
 
 def test_without_guess_and_paths_the_guided_search_is_the_frugal_one() -> None:
     for curve in CURVES:
         tried = [run(curve, None, paths=False, strategy=s).trials for s in ("guided", "frugal")]
         assert tried[0] == tried[1]
+
+
+@pytest.mark.parametrize(("beside", "looked_into"), [(0.05, True), (0.2, False)])
+def test_the_lowest_loss_is_looked_for_beside_any_that_is_nearly_as_low(
+    beside: float, looked_into: bool
+) -> None:
+    x = np.array([-3.5, -2.5, -2.0, -1.5, -1.125, -1.0, -0.875, -0.5, 0.0])
+    yn = np.array([1.0, 0.95, 0.8, 0.45, 0.3, 0.0, beside, 0.4, 3.0])
+    path = Inferred(np.array([-2.9, -1.7]), 1.0 + np.array([0.98, 0.6]), np.full(2, 0.02), 0.25)
+    known = Search(x=x, loss=1.0 + yn, low=-7.0, high=1.0, baseline=2.0, guess=-1.0, inferred=path)
+    to_the_right = [p for p in next_needed(known) if -0.875 < p < -0.5]
+    assert bool(to_the_right) == looked_into
+
+
+def next_needed(known: Search) -> list[float]:
+    """What a round of workers would try now, as far as it is needed."""
+    return [p.x for p in takewhile(lambda p: p.needed, proposals(known, strategy="guided"))]
 
 
 def test_where_nothing_learns_it_goes_on_as_the_frugal_search() -> None:
@@ -226,7 +244,7 @@ def test_workers_that_ask_together_get_different_useful_learning_rates(workers: 
         assert rounds < 15
     tried = [t.params["lr"] for t in study.trials]
     assert len(set(tried)) == len(tried)
-    assert rounds <= {1: 12, 4: 5, 8: 4, 16: 3}[workers]
+    assert rounds <= {1: 14, 4: 5, 8: 4, 16: 3}[workers]
     truth = curve.truth()
     assert abs(math.log10(analyze(study).max_lr) - truth.max_lr) < 0.1
 

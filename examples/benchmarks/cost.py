@@ -28,8 +28,11 @@ import optuna
 import report
 import torch
 from cost_cells import Cell
+from cost_landscapes import LOOKS
+from cost_landscapes import points_lost
 from numpy.typing import NDArray
 
+from examples.benchmarks.landscapes.record import load_all
 from optuna_lrss import LRStepPruner
 from optuna_lrss import LRStepSampler
 from optuna_lrss import NoWindowError
@@ -49,8 +52,9 @@ STEPS = 20
 LOW, HIGH = -6.0, 1.0
 GRID = np.round(np.arange(LOW, HIGH + 0.05, 0.1), 3)
 POINTS = ("recommended", "min_lr", "max_lr", "half_loss")
-#: Seeds of the published cells; seed 0 was used while the search was developed.
-SEEDS = (2, 1)
+#: Seeds of the published cells; seed 0 was used while the search was developed, 1 and 2 were on
+#: this page before the basin was looked into beside losses that are nearly the lowest.
+SEEDS = (4, 3)
 #: One forward pass of a batch costs a third of a step.
 FORWARD = 1.0 / 3.0
 #: A trial is near the minimum if it loses less than this share of the drop.
@@ -205,6 +209,8 @@ class Search(NamedTuple):
 
 SEARCHES = {
     "guided": Search("guided", 0.0),
+    "guided, guess 3 decades too low": Search("guided", -3.0),
+    "guided, guess 3 decades too high": Search("guided", 3.0),
     "frugal": Search("frugal"),
     "paper": Search("paper"),
 }
@@ -394,13 +400,43 @@ def _law(rows: list[dict[str, Any]]) -> dict[str, list[float]]:
 
 
 def _percentiles(figures: dict[str, Any]) -> str:
-    """The errors that decide, in words."""
-    found = figures["searches"]
-    return " and ".join(
-        f"{found['guided']['errors'][point][1]:.2f} against "
-        f"{found['frugal']['errors'][point][1]:.2f} decades for `{point}`"
-        for point in ("recommended", "max_lr")
+    """Errors at the 90th percentile beside those of the frugal search, in words."""
+    errors = {name: f["errors"] for name, f in figures["searches"].items()}
+    return ", ".join(
+        f"{errors['guided'][point][1]:.2f} against {errors['frugal'][point][1]:.2f} for `{point}`"
+        for point in POINTS
     )
+
+
+def _share(figures: dict[str, Any], key: str) -> float:
+    """Median of the guided search as percentage of the frugal one's."""
+    searches = figures["searches"]
+    return float(100.0 * searches["guided"][key][0] / searches["frugal"][key][0])
+
+
+def _landscapes(figures: dict[str, Any]) -> str:
+    found = figures["landscapes"]
+    rows = [
+        [
+            name,
+            f"{f['trials']:.0f}",
+            f"{f['mean']:.2f}",
+            f"{100 * f['over_5']:.0f} %",
+            f"{f['more']:+.2f} [{f['more_interval'][0]:+.2f}, {f['more_interval'][1]:+.2f}]",
+        ]
+        for name, f in found["strategies"].items()
+    ]
+    head = ["search", "trials", "points lost", "over 5 points", "more than frugal [95 %]"]
+    return f"""## What a training loses
+
+The same searches on the records of the [landscapes](landscapes.md) ({found["tasks"]} tasks,
+{found["trainings"]} trainings, none of them fine-tuning), each followed by the longer trials that
+it leads to: points that `recommended` and `peak` lose, mean over tasks. What trials pass through are
+the record's losses after {", ".join(map(str, LOOKS[:-1]))} and {LOOKS[-1]} steps; the first guess
+is that of the optimizer's class, which these records told.
+
+{report.table(head, rows)}
+"""
 
 
 def render(figures: dict[str, Any]) -> str:
@@ -424,16 +460,15 @@ def render(figures: dict[str, Any]) -> str:
 
 {figures["provenance"]}
 
-{figures["cells"]} cells: {figures["kinds"]}, seeds {figures["seeds"]}; none of these networks was
-looked at while the search was developed. Each was trained for {STEPS} steps at {len(GRID)}
-learning rates from 1e{LOW:.0f} to 1e{HIGH:+.0f}, and the searches run on these records, between
+{figures["cells"]} cells: {figures["kinds"]}, seeds {figures["seeds"]}. The search was developed on
+other networks ({", ".join(cost_cells.DEVELOPED_ON)}).
+Each was trained for {STEPS} steps at {len(GRID)} learning rates from 1e{LOW:.0f} to 1e{HIGH:+.0f}, and the searches run on these records, between
 their learning rates by interpolation. `guided` is `LRStepSampler(strategy="guided")` with
-`StepObjective(paths=True)`, `frugal` the default and `paper` the paper's search, these two without
-the stop beyond the wall.
+`StepObjective(paths=True)`, the default; `frugal` knows no guess and no paths, `paper` is the
+paper's search, these two without the stop beyond the wall.
 
-`guided` is no default: to be one it would have to know `recommended` and `max_lr` as well as
-`frugal` at the 90th percentile, {_percentiles(figures)}. Its trials beside the lowest loss lie
-closer together, and a basin is seldom smooth.
+`guided` takes {_share(figures, "cost"):.0f} % of the cost of `frugal`. Errors at the 90th
+percentile, in decades: {_percentiles(figures)}.
 
 Median (90th percentile) of what a search took: a step counts 1, a forward pass of a batch a third,
 validation and looks on the way included; and its errors against the points of the dense curve, in
@@ -445,6 +480,7 @@ Share of errors above 0.3 decades:
 
 {report.table(["search", *POINTS], over)}
 
+{_landscapes(figures)}
 ## Stopping beyond the wall
 
 A trial is stopped as diverged once the mean of its last three training losses stands four
@@ -463,6 +499,12 @@ the trial lies left of `max_lr`; median over cells of the mean over the path's l
 
 {report.table(["optimizers", *(f"{a:.1f} decades" for a in AWAY)], law)}
 """
+
+
+def landscape_points_lost(smoke: bool) -> dict[str, Any]:
+    """Of every strategy; the frugal one is what the others are compared with."""
+    records = load_all()[:: 60 if smoke else 1]
+    return points_lost(records, ("frugal", "guided", "paper"))
 
 
 def main() -> None:
@@ -493,6 +535,7 @@ def main() -> None:
         f"{len({c.optimizer for c in cells})} optimizers",
         "seeds": " and ".join(str(s) for s in sorted({c.seed for c in cells})),
         **summary(rows),
+        "landscapes": landscape_points_lost(arguments.smoke),
         "rows": rows,
     }
     report.write_page(folder, "cost", figures, render)

@@ -44,7 +44,7 @@ class SearchOptions:
     coarse_step: float = 0.5
     tolerance: float = 0.1
     points: Collection[str] = POINT_NAMES
-    strategy: str = "frugal"
+    strategy: str = "guided"
     repeats: int = 1
 
 

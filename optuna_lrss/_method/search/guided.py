@@ -25,6 +25,7 @@ from optuna_lrss._method.search.frugal import FINE
 from optuna_lrss._method.search.frugal import MEDIUM
 from optuna_lrss._method.search.frugal import WIDE
 from optuna_lrss._method.search.frugal import Frugality
+from optuna_lrss._method.search.frugal import Width
 from optuna_lrss._method.search.frugal import stands_out
 from optuna_lrss._method.search.shape import Shape
 from optuna_lrss._method.search.strategy import SLACK
@@ -61,6 +62,11 @@ _MARGIN = 0.1
 _FURTHER = 0.7
 #: A measured loss lies within this distance, in decades, of the half-loss point or left of it.
 _NEAR_HALF, _BEFORE_HALF = 0.7, 0.2
+#: A loss within this share of the drop of the lowest is nearly as low: what lies beside it may be
+#: lower still, since a basin is seldom smooth ...
+_NEARLY_AS_LOW = 0.1
+#: ... so that the gaps beside it are looked into down to this width.
+_BESIDE_LOW = Width(3.0, 1.0)
 #: Gaps of the fall beside an inferred loss may stay this wide, in decades: looks at a path lie a
 #: factor of two apart, and the fall is smooth between them.
 _ON_PATH = 0.36
@@ -238,7 +244,20 @@ def _targets(search: Search) -> Targets:
         ends = gaps.edges[g], gaps.edges[g + 1]
         if any(holds(search.inferred.x, float(end)) for end in ends):
             gaps.target[g] = max(gaps.target[g], _ON_PATH)
+    if "max_lr" in search.points:
+        _look_beside_low(search, gaps)
     return gaps
+
+
+def _look_beside_low(search: Search, gaps: Targets) -> None:
+    """The lowest loss may lie in a wide gap beside any that is nearly as low."""
+    shape = Shape.of(search)
+    if shape is None:
+        return
+    for i in range(shape.x.size - 1):
+        if min(shape.yn[i], shape.yn[i + 1]) <= _NEARLY_AS_LOW:
+            beside = float(shape.x[i]), float(shape.x[i + 1])
+            gaps.narrow(beside, _BESIDE_LOW.of(search), "max_lr")
 
 
 def _split(search: Search, x: FloatArray, i: int) -> float:

@@ -56,15 +56,29 @@ def search(cell: Cell, *, longer: bool = True) -> Searched:
     return found
 
 
+def search_after(cell: Cell, short: LRCurve) -> Searched:
+    """The longer trials that follow on short ones at learning rates of one's own."""
+    of_steps = {n: cell.curve(n, trials=0) for n in cell.horizons if n >= STEPS}
+    return search_curves(of_steps, cell.steps, short)
+
+
 @cache
 def _search(of_steps: tuple[tuple[int, Curve], ...], total_steps: int) -> Searched:
     return search_curves(dict(of_steps), total_steps)
 
 
-def search_curves(curves: dict[int, Curve], total_steps: int) -> Searched:
-    """The search on curves of a training that will take `total_steps`; 0 for no longer trials."""
+def search_curves(
+    curves: dict[int, Curve], total_steps: int, short: LRCurve | None = None
+) -> Searched:
+    """The search on curves of a training that will take `total_steps`; 0 for no longer trials.
+
+    Args:
+        curves: By horizon.
+        total_steps: Steps of the training.
+        short: The short trials' losses; `None` takes the record's grid.
+    """
     baseline = curves[STEPS].baseline
-    known = {STEPS: observed(curves[STEPS])}
+    known = {STEPS: observed(curves[STEPS]) if short is None else short}
     steps, cost = STEPS, SEARCH_TRIALS * STEPS
     while total_steps:
         wanted = next_horizon(known[steps], baseline, steps, total_steps)
@@ -73,7 +87,8 @@ def search_curves(curves: dict[int, Curve], total_steps: int) -> Searched:
         known[wanted] = _longer(known[steps], _at(curves, wanted))
         cost += wanted * len(known[wanted])
         steps = wanted
-    steps, points = STEPS, points_of(curves[STEPS])
+    points = points_of(curves[STEPS]) if short is None else _points_of(short, baseline)
+    steps = STEPS
     for n in sorted(known)[1:] if points is None else ():
         steps, points = n, _points_of(known[n], baseline)
         if points is not None:

@@ -18,6 +18,7 @@ import numpy as np
 
 from examples.benchmarks.landscapes.record import Array
 from examples.benchmarks.landscapes.rules.auto import STEPS
+from examples.benchmarks.landscapes.rules.auto import Searched
 from examples.benchmarks.landscapes.rules.auto import points_of
 from examples.benchmarks.landscapes.rules.auto import search
 from examples.benchmarks.landscapes.score.cell import Cell
@@ -47,7 +48,11 @@ def advice(cell: Cell, *, longer: bool = True, total_steps: int | None = None) -
         longer: Whether longer trials follow the search's own.
         total_steps: What the user says of the length; by default the truth.
     """
-    found = search(cell, longer=longer)
+    return advice_from(search(cell, longer=longer), cell, total_steps=total_steps)
+
+
+def advice_from(found: Searched, cell: Cell, *, total_steps: int | None = None) -> Advice | None:
+    """What is advised after a search; `None` where there is no window."""
     if found.points is None:
         return None
     return advice_of(
