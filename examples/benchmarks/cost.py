@@ -431,9 +431,9 @@ def _landscapes(figures: dict[str, Any]) -> str:
 
 The same searches on the records of the [landscapes](landscapes.md) ({found["tasks"]} tasks,
 {found["trainings"]} trainings, none of them fine-tuning), each followed by the longer trials that
-it leads to: points that `recommended` and `peak` lose, mean over tasks. What trials pass through are
-the record's losses after {", ".join(map(str, LOOKS[:-1]))} and {LOOKS[-1]} steps; the first guess
-is that of the optimizer's class, which these records told.
+it leads to: points that `recommended` and `peak` lose, mean over tasks. What trials pass through
+are the record's losses after {", ".join(map(str, LOOKS[:-1]))} and {LOOKS[-1]} steps; the first
+guess is that of the optimizer's class, which these records told.
 
 {report.table(head, rows)}
 """
@@ -462,10 +462,10 @@ def render(figures: dict[str, Any]) -> str:
 
 {figures["cells"]} cells: {figures["kinds"]}, seeds {figures["seeds"]}. The search was developed on
 other networks ({", ".join(cost_cells.DEVELOPED_ON)}).
-Each was trained for {STEPS} steps at {len(GRID)} learning rates from 1e{LOW:.0f} to 1e{HIGH:+.0f}, and the searches run on these records, between
-their learning rates by interpolation. `guided` is `LRStepSampler(strategy="guided")` with
-`StepObjective(paths=True)`, the default; `frugal` knows no guess and no paths, `paper` is the
-paper's search, these two without the stop beyond the wall.
+Each was trained for {STEPS} steps at {len(GRID)} learning rates from 1e{LOW:.0f} to 1e{HIGH:+.0f},
+and the searches run on these records, between their learning rates by interpolation. `guided` is
+`LRStepSampler(strategy="guided")` with `StepObjective(paths=True)`, the default; `frugal` knows no
+guess and no paths, `paper` is the paper's search, these two without the stop beyond the wall.
 
 `guided` takes {_share(figures, "cost"):.0f} % of the cost of `frugal`. Errors at the 90th
 percentile, in decades: {_percentiles(figures)}.
