@@ -20,6 +20,7 @@ from optuna_lrss._method.curve import FloatArray
 from optuna_lrss._method.curve import holds
 from optuna_lrss._method.levels import SIGN_OF_PLATEAU
 from optuna_lrss._method.levels import SIGN_OF_WALL
+from optuna_lrss._method.levels import WALL
 from optuna_lrss._method.search.frugal import COLD
 from optuna_lrss._method.search.frugal import FINE
 from optuna_lrss._method.search.frugal import MEDIUM
@@ -189,7 +190,7 @@ def _left(search: Search, taken: FloatArray) -> float | None:
     if not len(search.inferred):
         return None
     i = int(np.argmin(loss))
-    yn = (loss - loss[i]) / (search.baseline - loss[i])
+    yn = np.minimum((loss - loss[i]) / (search.baseline - loss[i]), WALL)
     if yn[0] < SIGN_OF_PLATEAU:
         return float(min(x[0], np.min(taken))) - _FURTHER
     above = np.flatnonzero(yn[:i] >= 0.5)
