@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from optuna_lrss._method.curve import FloatArray
+
 
 #: Share of the trainings for which an interval holds a right learning rate.
 PROBABILITY = 0.8
@@ -75,6 +77,22 @@ def sureness(pick: str, *, longer: bool, enough: bool) -> Sureness:
         enough: Whether these trials gained enough.
     """
     return _TABLE["little" if not enough else "longer" if longer else "short"][pick]
+
+
+def tied(lr: FloatArray, loss: FloatArray, apart: float) -> tuple[float, float]:
+    """Interval of the lowest point: all learning rates whose loss cannot be told from its.
+
+    Args:
+        lr: Learning rates, ascending, shape ``(n,)``.
+        loss: Their losses, shape ``(n,)``.
+        apart: How far two losses may lie apart and still be in either order.
+
+    Returns:
+        The known neighbours of these learning rates; of the lowest one's alone where there is no
+        other.
+    """
+    rivals = np.flatnonzero(loss <= loss.min() + apart)
+    return float(lr[max(rivals[0] - 1, 0)]), float(lr[min(rivals[-1] + 1, len(lr) - 1)])
 
 
 def widened(lr: float, bracket: tuple[float, float], noise: float) -> tuple[float, float]:
