@@ -11,7 +11,6 @@ A second part searches with 50,000 validation samples, all of them and a sample,
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 import tempfile
@@ -41,7 +40,9 @@ from optuna_lrss._method.divergence import divergence_limit
 from optuna_lrss._method.points import NoWindowError
 from optuna_lrss._method.points import points_of_interest
 from optuna_lrss._method.recommend import momentum_lag
+from optuna_lrss._method.sureness import tied
 from optuna_lrss._result.horizons import picks_of
+from optuna_lrss._study.validated import NEIGHBOURS
 from optuna_lrss.torch import StepPieces
 from optuna_lrss.torch import find_lr
 from optuna_lrss.torch._choice import Choice
@@ -62,7 +63,7 @@ STEPS, BATCH_SIZE = 20, 32
 GRID = np.round(np.arange(-5.0, 1.05, 0.1), 3)
 POINTS = ("recommended", "max_lr", "half_loss", "min_lr")
 SIZES = (64, 128, 256, 512, 1024)
-SHARES = (0.0025, 0.005, 0.01, 0.02, 0.04, 0.08)
+SHARES = (0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16)
 #: A point that moves by more has moved: what a search resolves by default, in decades.
 MOVED = 0.1
 N_VALIDATION = 4096
@@ -260,18 +261,29 @@ def record(cell: Cell, grid: Sequence[float], n_validation: int) -> Record:
     return Record(found[0], trial.momentum, untrained, losses)
 
 
-def read_off(known: Record, grid: Sequence[float], rows: Any) -> dict[str, float]:
-    """The points, in decades, that some of the samples give; empty without a window."""
+def curve_of(known: Record, grid: Sequence[float], rows: Any) -> tuple[LRCurve, float]:
+    """The curve that some of the samples give, and the untrained loss."""
     baseline = float(known.untrained[rows].mean())
     loss = known.losses[:, rows].mean(1)
     loss[~(loss <= divergence_limit(baseline, None))] = math.inf
-    curve = LRCurve.from_observations(10.0 ** np.asarray(grid), loss)
+    return LRCurve.from_observations(10.0 ** np.asarray(grid), loss), baseline
+
+
+def read_off(curve: LRCurve, baseline: float, momentum: float) -> dict[str, float]:
+    """The points of a curve, in decades; empty without a window."""
     try:
         points = points_of_interest(curve, baseline)
     except NoWindowError:
         return {}
-    picks = picks_of(curve, points, STEPS, lambda n: momentum_lag(known.momentum, n), 1000)
+    picks = picks_of(curve, points, STEPS, lambda n: momentum_lag(momentum, n), 1000)
     return {name: math.log10(picks[name]) for name in POINTS}
+
+
+def interval_of(curve: LRCurve, baseline: float, error: float) -> list[float]:
+    """That of ``max_lr`` as the package gives it, in decades."""
+    drop = max(baseline - float(curve.loss.min()), 0.0)
+    ends = tied(curve.lr, curve.loss, 2.0 * min(error, 1e6) * drop / NEIGHBOURS)
+    return [math.log10(end) for end in ends]
 
 
 def row_of(cell: Cell, grid: Sequence[float], n_validation: int) -> dict[str, Any]:
@@ -279,27 +291,32 @@ def row_of(cell: Cell, grid: Sequence[float], n_validation: int) -> dict[str, An
     known = record(cell, grid, n_validation)
     of = len(known.untrained)
     order = np.argsort(places(0, of))
-    truth = read_off(known, grid, np.arange(of))
-    chosen = {
-        f"{share:g}": known.scatter.enough(LEAST_ROWS, of, MOST * STEPS * BATCH_SIZE, share)
-        for share in SHARES
-    }
-    moves = {}
-    for rows in sorted({*SIZES, *chosen.values()}):
-        found = read_off(known, grid, order[:rows])
+    truth = read_off(*curve_of(known, grid, np.arange(of)), known.momentum)
+    moves, intervals = {}, {}
+    for rows in SIZES:
+        curve, baseline = curve_of(known, grid, order[:rows])
+        found = read_off(curve, baseline, known.momentum)
         moves[str(rows)] = {
             name: abs(found[name] - truth[name]) for name in POINTS if name in found and truth
         }
+        errors = 0.0, known.scatter.error(rows, of)
+        intervals[str(rows)] = [interval_of(curve, baseline, error) for error in errors]
     return {
         "cell": "-".join(map(str, cell)),
-        "task": cell.task,
         "of": of,
         "ratio": known.scatter.ratio if math.isfinite(known.scatter.ratio) else None,
         "pilot_steps": known.scatter.steps,
-        "chosen": chosen,
+        "max_lr": truth.get("max_lr"),
         "moves": moves,
-        "window": bool(truth),
+        "intervals": intervals,
     }
+
+
+def chosen(row: dict[str, Any], share: float) -> int:
+    """The size of the sample that the pilot chooses."""
+    ratio = math.inf if row["ratio"] is None else row["ratio"]
+    most = MOST * STEPS * BATCH_SIZE
+    return Scatter(ratio, 0, 0).enough(LEAST_ROWS, row["of"], most, share)
 
 
 def measured(
@@ -315,30 +332,37 @@ def measured(
     return rows
 
 
-def summary(rows: list[dict[str, Any]], sizes: Callable[[dict[str, Any]], int]) -> dict[str, Any]:
-    """Median, 90th percentile and share over a tenth of a decade of each point's moves."""
-    found: dict[str, Any] = {"samples": float(np.median([sizes(row) for row in rows]))}
+def summary(rows: list[dict[str, Any]], sizes: Sequence[int]) -> dict[str, Any]:
+    """Median, 90th percentile and share over a tenth of a decade of each point's moves.
+
+    And how often an interval of `max_lr` holds that of all samples: without and with what the
+    sample leaves open.
+    """
+    found: dict[str, Any] = {"samples": float(np.median(sizes))}
+    at = [(row, str(size)) for row, size in zip(rows, sizes, strict=True)]
     for name in POINTS:
-        moves = [row["moves"][str(sizes(row))].get(name, math.inf) for row in rows]
+        moves = [row["moves"][size].get(name, math.inf) for row, size in at]
         over = float(np.mean([move > MOVED + 1e-6 for move in moves]))
-        at = [float(np.quantile(moves, q, method="higher")) for q in (0.5, 0.9)]
-        found[name] = [*(v if math.isfinite(v) else None for v in at), over]
+        levels = [float(np.quantile(moves, q, method="higher")) for q in (0.5, 0.9)]
+        found[name] = [*(v if math.isfinite(v) else None for v in levels), over]
+    found["held"] = [
+        float(np.mean([_holds(row["intervals"][size][i], row["max_lr"]) for row, size in at]))
+        for i in range(2)
+    ]
+    widths = [high - low for low, high in (row["intervals"][size][1] for row, size in at)]
+    found["width"] = float(np.median(widths))
     return found
 
 
-def _fixed(size: int, row: dict[str, Any]) -> int:  # noqa: ARG001
-    return size
-
-
-def _chosen(share: str, row: dict[str, Any]) -> int:
-    return int(row["chosen"][share])
+def _holds(ends: Sequence[float], x: float) -> bool:
+    return ends[0] - 1e-6 <= x <= ends[1] + 1e-6
 
 
 def summaries(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Of every fixed size and every share."""
-    rows = [row for row in rows if row["window"]]
-    fixed = {str(m): summary(rows, functools.partial(_fixed, m)) for m in SIZES}
-    by_share = {f"{s:g}": summary(rows, functools.partial(_chosen, f"{s:g}")) for s in SHARES}
+    """Of every fixed size and every share, over the cells that have a window."""
+    rows = [row for row in rows if row["max_lr"] is not None]
+    fixed = {str(m): summary(rows, [m] * len(rows)) for m in SIZES}
+    by_share = {f"{s:g}": summary(rows, [chosen(row, s) for row in rows]) for s in SHARES}
     return {"cells": len(rows), "fixed": fixed, "by_share": by_share}
 
 
@@ -426,10 +450,12 @@ def _cells_of(figures: dict[str, Any]) -> list[str]:
     def shown(value: float | None) -> str:
         return "lost" if value is None else f"{value:.2f}"
 
-    return [
+    moves = [
         f"{shown(a)} / {shown(b)} / {100 * over:.0f} %"
         for a, b, over in (figures[name] for name in POINTS)
     ]
+    without, held = figures["held"]
+    return [*moves, f"{100 * without:.0f} %", f"{100 * held:.0f} %, {figures['width']:.2f}"]
 
 
 def _points_table(figures: dict[str, Any]) -> str:
@@ -443,7 +469,9 @@ def _points_table(figures: dict[str, Any]) -> str:
         ]
         for share, of in figures["by_share"].items()
     ]
-    return report.table(["sample", "samples, median", *(f"`{name}`" for name in POINTS)], rows)
+    names = [f"`{name}`" for name in POINTS]
+    held = ["neighbours hold `max_lr`", "interval holds it, its width"]
+    return report.table(["sample", "samples, median", *names, *held], rows)
 
 
 def _time_row(name: str, run: dict[str, Any]) -> list[object]:
@@ -463,7 +491,7 @@ def _time_row(name: str, run: dict[str, Any]) -> list[object]:
 def render(figures: dict[str, Any]) -> str:
     held_out, developed = figures["held_out"], figures["developed_on"]
     counts = figures["counts"]
-    chosen = ", ".join(f"{rows} in {n}" for rows, n in counts.items())
+    sizes = ", ".join(f"{rows} in {n}" for rows, n in counts.items())
     timed = report.table(
         [
             "validated on",
@@ -493,7 +521,9 @@ are how far each point moves, in decades: median / 90th percentile / share over 
 
 {_points_table(held_out)}
 
-With the share that is used the sample had {chosen} of these cells. The pilot takes {STEPS} steps
+With the share that is used the sample had {sizes} of these cells. The last two columns say how
+often the known neighbours of the sample's lowest loss hold the `max_lr` of all samples, and how
+often the interval that is given does, with its median width. The pilot takes {2 * STEPS} steps
 where it learns something at once, as in {100 * figures["once"]:.0f} % of them.
 
 The share was chosen on {developed["cells"]} other cells, {figures["tasks"]["developed_on"]}:
@@ -538,12 +568,12 @@ def main() -> None:
             part: measured([Cell(t, o, 1) for t in tasks for o in optimizers], grid, n, kept)
             for part, tasks in parts.items()
         }
-    used = [row["chosen"][f"{SHARE:g}"] for row in rows["held_out"]]
+    used = [chosen(row, SHARE) for row in rows["held_out"]]
     sizes = sorted({row["of"] for part in rows.values() for row in part})
     figures = {
         **{part: summaries(of) for part, of in rows.items()},
         "counts": {str(m): used.count(m) for m in sorted(set(used))},
-        "once": float(np.mean([row["pilot_steps"] == STEPS for row in rows["held_out"]])),
+        "once": float(np.mean([row["pilot_steps"] == 2 * STEPS for row in rows["held_out"]])),
         "of": f"{sizes[0]:,} to {sizes[-1]:,} samples",
         "tasks": {part: ", ".join(tasks) for part, tasks in parts.items()},
         "optimizers": ", ".join(optimizers),

@@ -18,6 +18,7 @@ from optuna_lrss._method.sureness import tied
 from optuna_lrss._method.sureness import widened
 from optuna_lrss._method.trajectory import Inferred
 from optuna_lrss._method.trajectory import filled
+from optuna_lrss._study.validated import NEIGHBOURS
 from optuna_lrss._study.validated import Validated
 
 
@@ -168,16 +169,17 @@ class AnalysisData:
             )
             for name in (*PICKS, "min_lr", "max_lr")
         }
-        if self._apart > 0.0:
-            low, high = tied(self.curve.lr, self.curve.loss, self._apart)
+        if self._cannot_be_told > 0.0:
+            low, high = tied(self.curve.lr, self.curve.loss, self._cannot_be_told)
             found["max_lr"] = min(low, found["max_lr"][0]), max(high, found["max_lr"][1])
         return found
 
     @property
-    def _apart(self) -> float:
-        """How far losses may lie apart by the choice of the validation samples: two errors."""
+    def _cannot_be_told(self) -> float:
+        """How far losses may lie apart by the choice of samples: two errors, for each decade."""
         error = None if self.validated is None else self.validated.error
-        return 2.0 * (error or 0.0) * max(self.baseline - float(self.curve.loss.min()), 0.0)
+        drop = max(self.baseline - float(self.curve.loss.min()), 0.0)
+        return 2.0 * (error or 0.0) * drop / NEIGHBOURS
 
     @property
     def validation_share(self) -> float | None:

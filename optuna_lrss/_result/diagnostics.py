@@ -32,9 +32,9 @@ _DRIFT = 0.5
 #: Standard error of one validation loss that hides differences, as a share of the loss drop. All
 #: learning rates share the validation set, so differences are several times surer than that.
 _VALIDATION_ERROR = 0.2
-#: Paired standard error of losses at neighbouring learning rates, as a share of the drop, that may
-#: move `max_lr` by more than neighbours lie apart: near the lowest loss a tenth of a decade is
-#: worth a few percent of the drop.
+#: Paired standard error of losses at neighbouring learning rates, as a share of the drop, which a
+#: sample has only where it may not grow: twice what samples are made for. In a fifth of trainings
+#: with so much `max_lr` moves by more than a tenth of a decade (docs/results/validation_sample.md).
 _PAIRED_ERROR = 0.04
 
 

@@ -12,6 +12,11 @@ from optuna_lrss._study.attributes import warn_once
 from optuna_lrss._study.keys import VALIDATION
 
 
+#: How far apart the neighbours lie that ``error`` is about, in decades: as those on both sides of
+#: the lowest loss at the end of a search that halves half a decade down to 0.0625.
+NEIGHBOURS = 0.125
+
+
 class Validated(NamedTuple):
     """What trials validate on.
 
@@ -19,8 +24,8 @@ class Validated(NamedTuple):
         samples: How many samples.
         of: Of how many; ``None`` where that was not counted.
         cost: What one validation costs, in optimizer steps; a forward pass is a third of one.
-        error: Paired standard error between losses at neighbouring learning rates, as a share of
-            the loss drop; ``None`` where it was not measured.
+        error: Paired standard error between losses at learning rates ``NEIGHBOURS`` apart, as a
+            share of the loss drop; ``None`` where it was not measured.
         pilot: What the decision cost, in optimizer steps.
     """
 

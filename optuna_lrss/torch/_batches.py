@@ -273,6 +273,10 @@ def form_of(batch: Any) -> tuple[Any, ...] | None:
     return form if in_rows and len(form) == len(found) else None
 
 
+class Position(int):
+    """Where a batch stands in its loader: batches that are joined have the first one's."""
+
+
 _ROWS = "rows"
 
 
@@ -282,6 +286,8 @@ def _form_of(leaf: Any, size: int) -> tuple[Any, ...] | None:
     if isinstance(leaf, (Tensor, np.ndarray)):
         in_rows = leaf.ndim > 0 and len(leaf) == size
         return (_ROWS, type(leaf), leaf.dtype, tuple(leaf.shape[1:])) if in_rows else None
+    if isinstance(leaf, Position):
+        return ("position",)
     plain = leaf is None or isinstance(leaf, (bool, int, float, str, bytes))
     return ("value", leaf) if plain else None
 

@@ -13,8 +13,6 @@ from optuna_lrss.torch._loaders import Loaders
 from optuna_lrss.torch._pilot import FEW
 from optuna_lrss.torch._pilot import MOST
 from optuna_lrss.torch._pilot import UNMEASURED
-from optuna_lrss.torch._pilot import Ends
-from optuna_lrss.torch._pilot import early_step
 from optuna_lrss.torch._pilot import scatter
 from optuna_lrss.torch._settings import Settings
 from optuna_lrss.torch._validation import Validation
@@ -83,22 +81,17 @@ class Choice:
         return batches, Validated(samples, of, self._cost(samples), error, pilot)
 
     def decide(self, training: Training) -> tuple[list[Any], Validated]:
-        """Chooses a sample, and takes it; trains once for that, or a few times at most."""
+        """Chooses a sample, and takes it; trains twice for that, five times at most."""
         if not self._by_pilot:
             return self.take(UNMEASURED)
         validation, untrained = self._blocks(training)
         batches = training.batches
 
-        def train(lr: float) -> Ends | None:
+        def train(lr: float) -> list[float] | None:
             training.set_out(lr)
             validation.start()
-            early: list[float] = []
-            for step in range(1, self._steps + 1):
-                if not math.isfinite(training.step(step)):
-                    return None
-                if step == early_step(self._steps):
-                    early = validation.each(batches)
-            return Ends(early, validation.each(batches))
+            losses = (training.step(step) for step in range(1, self._steps + 1))
+            return validation.each(batches) if all(map(math.isfinite, losses)) else None
 
         found = scatter(train, untrained, validation.sizes, training.first, self._steps)
         rows = found.enough(self._pool.least, self._pool.rows, self._most)

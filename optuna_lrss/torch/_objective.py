@@ -86,8 +86,9 @@ class StepObjective:
             The first ``steps * accumulate`` batches are drawn when the objective is made and kept
             on the device; a loader with fewer starts over, with a new shuffle if it shuffles.
         validation_loader: The same for validation; one pass is drawn when the objective is made,
-            of which no more is kept than may be needed. ``None`` holds batches of the training loader out, 8
-            or a quarter of a short one, which no trial trains on; the report says so.
+            of which no more is kept than may be needed. ``None`` holds batches of the training
+            loader out, 8 or a quarter of a short one, which no trial trains on; the report says
+            so.
         steps: Optimizer steps of a trial, its horizon. (In float16 a step that overflows is no
             step and is done again.) ``"auto"``: 20, and then some longer trials around the upper
             end of the window: of 80 steps, and of four times as many while too little of the loss
@@ -102,12 +103,12 @@ class StepObjective:
         high: Highest learning rate.
         validation_batches: ``"auto"`` validates on all samples where that costs little beside the
             training, else on a sample that is drawn evenly from all, as large as it takes to tell
-            neighbouring learning rates apart: a study's first trial takes a training more to
-            find out, and stores it for the others (the method page, section 1). A number uses
-            the first so many batches; ``None`` all. The loss
-            is the mean over samples: batch means weighted by batch size, which is the length
-            that most tensors of the batch have; a loss that sums is divided by it. They are kept
-            on the device and take as much memory as these samples do.
+            neighbouring learning rates apart: a study's first trial takes two trainings more to
+            find out, and stores it for the others (the method page, section 1). A number uses the
+            first so many batches; ``None`` all. The loss is the mean over samples: batch means
+            weighted by batch size, which is the length that most tensors of the batch have; a
+            loss that sums is divided by it. They are kept on the device and take as much memory
+            as these samples do.
         loss_form: ``"output"`` for ``loss_fn(output, target)``, ``"model"`` for ``loss_fn(model,
             batch)``. ``"auto"`` takes the latter if the function's first parameter is called
             ``model`` or the batches are no pairs.

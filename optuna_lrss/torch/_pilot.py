@@ -1,9 +1,7 @@
 """On how many samples trials validate: as many as tell the lowest loss from its neighbours.
 
 The differences that a search lives on are those between trials at neighbouring learning rates on
-the same samples. One training shows how large their scatter is before there is any trial: to first
-order the weights after 14 of its 20 steps are those of a trial of 20 steps at a learning rate 0.15
-decades lower (the method page, sections 1 and 9).
+the same samples. Two trainings show how large their scatter is before there is any trial.
 """
 
 from __future__ import annotations
@@ -16,25 +14,25 @@ from typing import NamedTuple
 import numpy as np
 
 from optuna_lrss._method.curve import FloatArray
+from optuna_lrss._study.validated import NEIGHBOURS
 
 
-#: The paired standard error between neighbours that a sample may have, as a share of the drop: on
-#: the trainings that it was chosen on, the largest with which a tenth of them at most has
-#: `max_lr` moved by more than a tenth of a decade (docs/results/validation_sample.md).
-SHARE = 0.01
+#: The paired standard error between neighbours that a sample may have, as a share of the drop: of
+#: 0.25, 0.5, 1, 2, 4, 8 and 16 % the largest with which `max_lr` moved by more than a tenth of a
+#: decade in at most a tenth of the trainings that it was chosen on; how the others fare is in
+#: docs/results/validation_sample.md.
+SHARE = 0.02
 #: Where nobody measures what is enough, for configurations that a factory builds: they all have
-#: to be validated on the same samples, whatever they are.
+#: to be validated on the same samples, whatever they are. What most trainings of that page need.
 UNMEASURED = 512
 #: Rows of validation that cost no more than a quarter of the rows of a trial's training, a forward
-#: pass being a third of a step: without them a search would be a fifth shorter at most, and a
-#: pilot costs as much as one trial of its sixteen.
+#: pass being a third of a step: without them a search would be a fifth shorter at most, three
+#: trials of sixteen, and a pilot costs as much as two.
 FEW = 0.75
 #: Rows of validation that cost as much as the training: with more a search would spend most of
 #: its time on them.
 MOST = 3.0
 
-#: The earlier look, as a share of the steps: where paths are looked at last.
-_EARLY = 0.7
 #: A training whose loss falls by less than this share of the untrained one says nothing of trials
 #: near the lowest loss, and one whose loss falls by much more is as good as any.
 _LEARNED, _WELL = 0.03, 0.1
@@ -44,13 +42,6 @@ _TRAININGS = 4
 _LEAST_STRIDE, _MOST_STRIDE = 0.5, 2.0
 #: Where a proportional drop is aimed at, as a share of the untrained loss.
 _AIM = 0.4
-
-
-class Ends(NamedTuple):
-    """Mean losses of blocks of samples at the earlier look and at the end, shape ``(blocks,)``."""
-
-    early: Sequence[float]
-    late: Sequence[float]
 
 
 class Scatter(NamedTuple):
@@ -85,22 +76,18 @@ class Scatter(NamedTuple):
         return min(rows, of)
 
 
-def early_step(steps: int) -> int:
-    """The step of the earlier look; the last one where there is none before it."""
-    return max(1, math.floor(_EARLY * steps))
-
-
 def scatter(
-    train: Callable[[float], Ends | None],
+    train: Callable[[float], Sequence[float] | None],
     untrained: Sequence[float],
     sizes: Sequence[int],
     first: float,
     steps: int,
 ) -> Scatter:
-    """Trains until something is learned, at most four times, and says how the losses scatter.
+    """Trains until something is learned, four times at most, and once more beside that.
 
     Args:
-        train: Trains from the start at a learning rate; ``None`` if the loss becomes non-finite.
+        train: Trains from the start at a learning rate; returns the mean losses of the blocks at
+            the end, shape ``(blocks,)``, or ``None`` if a loss becomes non-finite.
         untrained: Mean losses of the blocks at the start, shape ``(blocks,)``.
         sizes: Samples of each block, shape ``(blocks,)``.
         first: The learning rate to begin with.
@@ -113,14 +100,14 @@ def scatter(
     before = np.asarray(untrained, dtype=float)
     level = abs(_mean(before, weights))
     low, high = -math.inf, math.inf  # learning rates known to be too low and too high
-    x, best, found = math.log10(first), _LEARNED * level, math.inf
+    x, best, found, at = math.log10(first), _LEARNED * level, None, 0.0
     trained = 0
-    while trained < _TRAININGS and best < _WELL * level and early_step(steps) < steps:
+    while trained < _TRAININGS and best < _WELL * level:
         trained += 1
-        ends = train(10.0**x)
-        drop = -math.inf if ends is None else _mean(before - ends.late, weights)
-        if ends is not None and drop > best:
-            best, found = drop, _deviation(np.subtract(ends.early, ends.late), weights) / drop
+        late = train(10.0**x)
+        drop = -math.inf if late is None else _mean(before - late, weights)
+        if drop > best:
+            best, found, at = drop, late, x
         if drop > 0.0:
             low, stride = x, math.log10(_AIM * level / drop)
         else:
@@ -130,7 +117,11 @@ def scatter(
         else:
             size = min(max(abs(stride), _LEAST_STRIDE), _MOST_STRIDE)
             x += math.copysign(size, stride)
-    return Scatter(found, trained * steps, 1 + 2 * trained)
+    beside = None if found is None else train(10.0 ** (at - NEIGHBOURS))
+    if found is None or beside is None:
+        return Scatter(math.inf, trained * steps, 1 + trained)
+    ratio = _deviation(np.subtract(beside, found), weights) / best
+    return Scatter(ratio, (trained + 1) * steps, 2 + trained)
 
 
 def _mean(values: FloatArray, weights: FloatArray) -> float:
