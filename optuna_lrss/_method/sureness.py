@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from optuna_lrss._method.curve import FloatArray
+
 
 #: Share of the trainings for which an interval holds a right learning rate.
 PROBABILITY = 0.8
@@ -75,6 +77,30 @@ def sureness(pick: str, *, longer: bool, enough: bool) -> Sureness:
         enough: Whether these trials gained enough.
     """
     return _TABLE["little" if not enough else "longer" if longer else "short"][pick]
+
+
+def tied(lr: FloatArray, loss: FloatArray, per_decade: float) -> tuple[float, float]:
+    """Interval of the lowest point: learning rates around it whose loss cannot be told from its.
+
+    Args:
+        lr: Learning rates, ascending, shape ``(n,)``.
+        loss: Their losses, shape ``(n,)``.
+        per_decade: How far two losses may lie apart and still be in either order, for each decade
+            between their learning rates: the closer these are, the more alike the trials, and
+            the less does their difference depend on the sample.
+
+    Returns:
+        The known neighbours of these learning rates; of the lowest one's alone where there is no
+        other.
+    """
+    lowest = int(np.argmin(loss))
+    away = np.abs(np.log10(lr / lr[lowest]))
+    told = np.flatnonzero(loss > loss[lowest] + per_decade * away)
+    below, above = told[told < lowest], told[told > lowest]
+    return (
+        float(lr[below[-1] if below.size else 0]),
+        float(lr[above[0] if above.size else len(lr) - 1]),
+    )
 
 
 def widened(lr: float, bracket: tuple[float, float], noise: float) -> tuple[float, float]:

@@ -57,6 +57,7 @@ from optuna_lrss._study.moment import Moment
 from optuna_lrss._study.paths import paths_of
 from optuna_lrss._study.stored_search import stored_search
 from optuna_lrss._study.trials import baseline_of
+from optuna_lrss._study.validated import Validated
 from optuna_lrss._study.warm_start import search_over
 
 
@@ -214,6 +215,8 @@ def analysis_of(
         gained=advice.gained,
         held_out=int(number_in(stored, HELD_OUT) or 0),
         inferred=inferred.as_tuples() if n == facts.steps else (),
+        validated=Validated.stored(stored),
+        n_validations=1 + sum(len(o.reports) for of in all_trials.values() for o in of.items),
     )
     doubts = diagnose(
         Facts(

@@ -13,6 +13,7 @@ import numpy as np
 from optuna_lrss._method.curve import LRCurve
 from optuna_lrss._result.data import AnalysisData
 from optuna_lrss._result.data import Diagnostic
+from optuna_lrss._study.validated import Validated
 
 
 #: Fields that hold numbers only, where a string is an encoded non-finite float.
@@ -41,7 +42,8 @@ def from_plain(plain: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: If a field is missing that another version may have meant otherwise, as the
             picks; not where nothing is what there was.
     """
-    plain = {"inferred": (), "held_out": 0, "groups": (), "roles": {}, **plain}
+    late = {"validated": None, "n_validations": 0, "inferred": (), "held_out": 0}
+    plain = {**late, "groups": (), "roles": {}, **plain}
     missing = [f.name for f in fields(AnalysisData) if f.name not in plain]
     if missing:
         raise ValueError(
@@ -57,6 +59,8 @@ def from_plain(plain: Mapping[str, Any]) -> dict[str, Any]:
     values["search_range"] = tuple(values["search_range"])
     values["trials"] = tuple((int(n), lr, loss) for n, lr, loss in values["trials"])
     values["inferred"] = tuple((lr, y, error) for lr, y, error in values["inferred"])
+    if values["validated"] is not None:
+        values["validated"] = Validated(*values["validated"])
     values["groups"] = tuple(values["groups"])
     values["roles"] = {int(k): v for k, v in values["roles"].items()}
     values["horizons"] = {int(k): v for k, v in values["horizons"].items()}

@@ -14,9 +14,12 @@ from optuna_lrss._method.recommend import ENOUGH
 from optuna_lrss._method.recommend import TOTAL_STEPS
 from optuna_lrss._method.sureness import Sureness
 from optuna_lrss._method.sureness import sureness
+from optuna_lrss._method.sureness import tied
 from optuna_lrss._method.sureness import widened
 from optuna_lrss._method.trajectory import Inferred
 from optuna_lrss._method.trajectory import filled
+from optuna_lrss._study.validated import NEIGHBOURS
+from optuna_lrss._study.validated import Validated
 
 
 #: The picks in the order of the report.
@@ -94,6 +97,8 @@ class AnalysisData:
             which is the one searched; empty where they are equal or the study does not say.
         held_out: Batches of the training loader that validated, for want of validation data; 0
             where there is some or the study does not say.
+        validated: On how much the trials validated; ``None`` where the study does not say.
+        n_validations: How often they did.
         inferred: Losses of the fall that no trial measured but others passed through (the method
             page, section 9): ``(learning rate, loss, expected error as a share of the drop)``.
     """
@@ -134,6 +139,8 @@ class AnalysisData:
     gained: float = 1.0
     held_out: int = 0
     inferred: tuple[tuple[float, float, float], ...] = ()
+    validated: Validated | None = None
+    n_validations: int = 0
 
     @cached_property
     def known(self) -> LRCurve:
@@ -151,9 +158,10 @@ class AnalysisData:
 
         Of ``recommended`` and ``peak``: learning rates that hold one which loses less than a
         point after the training, in 80 % of trainings, by the landscapes. Of the points that are
-        read off the curve: where brackets and noise leave them.
+        read off the curve: where brackets and noise leave them; ``max_lr`` also wherever the loss
+        cannot be told from the lowest on the samples that were validated on.
         """
-        return {
+        found = {
             name: (
                 self.sureness(name).interval(getattr(self, name))
                 if name in FOR_TRAINING
@@ -161,6 +169,29 @@ class AnalysisData:
             )
             for name in (*PICKS, "min_lr", "max_lr")
         }
+        if self._cannot_be_told > 0.0:
+            low, high = tied(self.curve.lr, self.curve.loss, self._cannot_be_told)
+            found["max_lr"] = min(low, found["max_lr"][0]), max(high, found["max_lr"][1])
+        return found
+
+    @property
+    def _cannot_be_told(self) -> float:
+        """How far losses may lie apart by the choice of samples: two errors, for each decade."""
+        error = None if self.validated is None else self.validated.error
+        drop = max(self.baseline - float(self.curve.loss.min()), 0.0)
+        return 2.0 * (error or 0.0) * drop / NEIGHBOURS
+
+    @property
+    def validation_share(self) -> float | None:
+        """Share of the search's work that went into validation; ``None`` if it is not known.
+
+        Counted in optimizer steps, of which a forward pass of as many samples is a third; with
+        what it cost to decide on how much to validate.
+        """
+        if self.validated is None or not self.n_steps:
+            return None
+        work = self.validated.pilot + self.n_validations * self.validated.cost
+        return work / (self.n_steps + work)
 
     def sureness(self, pick: str) -> Sureness:
         """What the landscapes say of ``recommended`` or ``peak``, as they were measured here."""

@@ -32,6 +32,10 @@ _DRIFT = 0.5
 #: Standard error of one validation loss that hides differences, as a share of the loss drop. All
 #: learning rates share the validation set, so differences are several times surer than that.
 _VALIDATION_ERROR = 0.2
+#: Paired standard error of losses at neighbouring learning rates, as a share of the drop, which a
+#: sample has only where it may not grow: twice what samples are made for. In a fifth of trainings
+#: with so much `max_lr` moves by more than a tenth of a decade (docs/results/validation_sample.md).
+_PAIRED_ERROR = 0.04
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,6 +200,17 @@ def _validation(facts: Facts) -> Iterator[Diagnostic]:
     result = facts.result
     lowest = min(facts.trials, key=lambda o: o.loss if o.loss == o.loss else math.inf)
     drop = result.baseline - result.lowest
+    sample = result.validated
+    if sample is not None and sample.error is not None:  # what counts, and it is known
+        if sample.error > _PAIRED_ERROR:
+            yield Diagnostic(
+                "small-validation-set",
+                f"On {sample.samples} of {sample.of} validation samples, losses at neighbouring "
+                f"learning rates are uncertain by {100 * sample.error:.1f} % of the loss drop, "
+                "and more would have taken longer than the training",
+                "mind the interval of max_lr, or validate on all, validation_batches=None",
+            )
+        return
     if lowest.stderr is not None and lowest.stderr > _VALIDATION_ERROR * drop:
         yield Diagnostic(
             "small-validation-set",

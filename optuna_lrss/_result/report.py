@@ -40,6 +40,7 @@ def report(result: AnalysisData) -> str:
         f"({width:.2f} decades)",
         f"  loss            {result.baseline:.4g} untrained, {result.lowest:.4g} lowest{noise}",
         *longer_lines(result),
+        *validation_lines(result),
         "",
         "  point         learning rate   interval",
     ]
@@ -81,6 +82,16 @@ def longer_lines(result: AnalysisData) -> list[str]:
         f"  longer          {int(curve.count.sum())} trials of {steps} steps"
         for steps, curve in result.longer.items()
     ]
+
+
+def validation_lines(result: AnalysisData) -> list[str]:
+    """On how much was validated, and what share of the work that was, where it is known."""
+    share, on = result.validation_share, result.validated
+    if share is None or on is None:
+        return []
+    of = "all " if on.is_all else ""
+    among = f" of {on.of}" if on.of is not None and not on.is_all else ""
+    return [f"  validation      {of}{on.samples}{among} samples, {100 * share:.0f} % of the work"]
 
 
 def cost_of(result: AnalysisData) -> str:

@@ -17,6 +17,8 @@ AUTO = "lrss:auto"
 #: Optimizer steps of the training that the search is for.
 TOTAL_STEPS = "lrss:total_steps"
 HELD_OUT = "lrss:held_out"
+#: On how much trials validate, see ``_study/validated.py``.
+VALIDATION = "lrss:validation"
 FIRST = "lrss:first"
 TAU = "lrss:tau"
 #: Study user attribute of LRStepSampler, one for each learning rate: how it is searched.

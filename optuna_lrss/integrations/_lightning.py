@@ -29,6 +29,7 @@ from optuna_lrss.integrations._search import length_of_training
 from optuna_lrss.integrations._search import peak_rates
 from optuna_lrss.integrations._search import schedule_of
 from optuna_lrss.torch import find_lr as _find_lr
+from optuna_lrss.torch._batches import Position
 
 
 try:
@@ -398,7 +399,7 @@ def _validation_batches(trainer: Any, loaders: list[Any]) -> Iterator[tuple[Any,
         for index, batch in enumerate(islice(loader, None if most is None else int(most))):
             with _stage(trainer, training=False):
                 ready = _transferred(trainer, batch, place)
-            yield ready, index, place
+            yield ready, Position(index), place
 
 
 def _transferred(trainer: Any, batch: Any, loader: int) -> Any:

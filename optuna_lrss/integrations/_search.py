@@ -20,6 +20,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from optuna_lrss._result.lr_analysis import LRAnalysis
 from optuna_lrss.torch._optimizers import set_learning_rate
 from optuna_lrss.torch._settings import Steps
+from optuna_lrss.torch._settings import ValidationBatches
 
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class SearchOptions(TypedDict, total=False):
     steps: Steps
     total_steps: int | None
     snapshots: Iterable[int] | None
-    validation_batches: int | None
+    validation_batches: ValidationBatches
     low: float
     high: float
     param_name: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from optuna_lrss.torch._find_lr import find_lr
 from optuna_lrss.torch._lanes.optimize import optimize_lanes
 from optuna_lrss.torch._objective import StepObjective
-from optuna_lrss.torch._short_trial import StepPieces
+from optuna_lrss.torch._pieces import StepPieces
 from optuna_lrss.torch._together import apply_learning_rate
 
 

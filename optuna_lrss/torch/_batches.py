@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable
+from collections.abc import Generator
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -40,6 +41,42 @@ def draw_batches(
 ) -> list[Any]:
     """The first batches of a loader, without a trace in the loader or any random state.
 
+    Args:
+        loader: See :func:`read_batches`, as for all that follow.
+        count: The same.
+        name: The same.
+        seed: The same.
+        repeat: The same.
+        window: The same.
+        start_over: The same.
+    """
+    return list(
+        read_batches(
+            loader,
+            count,
+            name=name,
+            seed=seed,
+            repeat=repeat,
+            window=window,
+            start_over=start_over,
+        )
+    )
+
+
+def read_batches(
+    loader: Iterable[Any],
+    count: int | None,
+    *,
+    name: str,
+    seed: int,
+    repeat: int = 0,
+    window: int | None = None,
+    start_over: bool = True,
+) -> Generator[Any, None, None]:
+    """The first batches of a loader one by one, without a trace in it or any random state.
+
+    The traces are there as long as it is read: read it to its end, or close it.
+
     Repeat 0 reads the loader from its start, a generator of its own as it stands; repeat k > 0
     gets another shuffle, or begins with the k-th ``window`` where the order is fixed.
 
@@ -66,11 +103,12 @@ def draw_batches(
         skip = 0 if count is None or _shuffles(loader) else repeat * (window or count)
         stop = None if count is None else skip + count
         once_or_more = _cycle(loader) if start_over and count is not None else iter(loader)
-        # Copied as they come: a loader may refill one buffer for every batch.
-        batches = [fresh_copy(batch) for batch in islice(once_or_more, skip, stop)]
-    if not batches:
+        empty = True
+        for batch in islice(once_or_more, skip, stop):
+            empty = False
+            yield fresh_copy(batch)  # a loader may refill one buffer for every batch
+    if empty:
         raise ValueError(f"{name} holds no batch: at least one is needed.")
-    return batches
 
 
 def _refuse_unreadable(loader: Any, name: str) -> None:
@@ -195,34 +233,87 @@ def batch_size(batch: Any) -> int:
     first; an object that holds several, such as a packed sequence or a graph, has its own
     ``batch_size``, ``batch_sizes``, ``num_graphs`` or length. 1 if nothing has a length.
     """
-    sizes: list[int] = []
-
-    def measure(leaf: Any) -> Any:
-        if (size := _length(leaf)) is not None:
-            sizes.append(size)
-        return leaf
-
-    _mapped(batch, measure)
+    lengths = map(_length, _leaves(batch))
+    sizes = [length for length in lengths if length is not None]
     return max(sizes, key=sizes.count) if sizes else 1
 
 
 def halves(batch: Any) -> tuple[Any, Any] | None:
     """A batch as two of half its size; ``None`` where it cannot be divided."""
+    middle = batch_size(batch) // 2
+    first, second = rows_of(batch, slice(middle)), rows_of(batch, slice(middle, None))
+    return None if first is None or second is None or middle == 0 else (first, second)
+
+
+def rows_of(batch: Any, rows: slice | list[int]) -> Any | None:
+    """Some samples of a batch; ``None`` where it cannot be divided."""
     size = batch_size(batch)
     whole = True
 
-    def take(part: slice) -> Callable[[Any], Any]:
-        def cut(leaf: Any) -> Any:
-            nonlocal whole
-            known = isinstance(leaf, (Tensor, np.ndarray))
-            whole &= known or _length(leaf) is None
-            return leaf[part] if known and _length(leaf) == size else leaf
+    def cut(leaf: Any) -> Any:
+        nonlocal whole
+        known = isinstance(leaf, (Tensor, np.ndarray))
+        whole &= known or _length(leaf) is None
+        return leaf[rows] if known and _length(leaf) == size else leaf
 
-        return cut
+    part = _mapped(batch, cut)
+    return part if whole else None
 
-    middle = size // 2
-    parts = _mapped(batch, take(slice(middle))), _mapped(batch, take(slice(middle, None)))
-    return parts if whole and middle > 0 else None
+
+def form_of(batch: Any) -> tuple[Any, ...] | None:
+    """What batches have in common whose samples can be joined to one.
+
+    Shape and type of a sample's tensors and arrays, and all else that a batch holds; ``None``
+    where it holds something that may belong to the batch as a whole.
+    """
+    size = batch_size(batch)
+    found = [_form_of(leaf, size) for leaf in _leaves(batch)]
+    form = tuple(part for part in found if part is not None)
+    in_rows = any(part[0] == _ROWS for part in form)
+    return form if in_rows and len(form) == len(found) else None
+
+
+class Position(int):
+    """Where a batch stands in its loader: batches that are joined have the first one's."""
+
+
+_ROWS = "rows"
+
+
+def _form_of(leaf: Any, size: int) -> tuple[Any, ...] | None:
+    if isinstance(leaf, Tensor) and leaf.layout != torch.strided:
+        return None
+    if isinstance(leaf, (Tensor, np.ndarray)):
+        in_rows = leaf.ndim > 0 and len(leaf) == size
+        return (_ROWS, type(leaf), leaf.dtype, tuple(leaf.shape[1:])) if in_rows else None
+    if isinstance(leaf, Position):
+        return ("position",)
+    plain = leaf is None or isinstance(leaf, (bool, int, float, str, bytes))
+    return ("value", leaf) if plain else None
+
+
+def joined(batches: list[Any]) -> Any:
+    """Batches of one form (:func:`form_of`) as a single one, their samples in a row."""
+    columns = zip(*map(_leaves, batches), strict=True)
+    together = iter([_in_a_row(leaves) for leaves in columns])
+    return _mapped(batches[0], lambda _: next(together))
+
+
+def _leaves(batch: Any) -> list[Any]:
+    found: list[Any] = []
+
+    def look(leaf: Any) -> Any:
+        found.append(leaf)
+        return leaf
+
+    _mapped(batch, look)
+    return found
+
+
+def _in_a_row(leaves: tuple[Any, ...]) -> Any:
+    if isinstance(leaves[0], Tensor):
+        return torch.cat(leaves)
+    return np.concatenate(leaves) if isinstance(leaves[0], np.ndarray) else leaves[0]
 
 
 def _length(leaf: Any) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
@@ -40,6 +41,19 @@ def refuse_unusable(model: Any, optimizer: Any, others: Sequence[object]) -> Non
     _refuse_unready(model)
     owners = [model, *(o for o in others if isinstance(o, nn.Module))]
     _refuse_foreign(owners, optimized_parameters(optimizer))
+
+
+def refuse_broken(loss: float) -> None:
+    """Checks the training loss of the first step.
+
+    Raises:
+        ValueError: If it is not finite.
+    """
+    if not math.isfinite(loss):
+        raise ValueError(
+            f"the training loss is {loss} before the first update, whatever the learning rate: "
+            "look for NaN in the data, or for loss_fn."
+        )
 
 
 def _refuse_distributed(model: nn.Module) -> None:

@@ -66,8 +66,9 @@ def find_lr(
 
     Args:
         model: The model.
-        optimizer: An optimizer over its parameters; its own learning rate does not matter, only
-            the ratios between its param groups do. Several in a list are searched as one.
+        optimizer: An optimizer over its parameters; its own learning rate may say where to begin
+            and matters no more, only the ratios between its param groups do. Several in a list
+            are searched as one.
         loss_fn: ``loss_fn(output, target)`` for ``(input, target)`` batches, or ``loss_fn(model,
             batch)`` for batches of any structure.
         train_loader: Training batches.

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from collections.abc import Generator
 from collections.abc import Iterable
 from typing import Any
 
+from torch.utils.data import DataLoader
+from torch.utils.data import IterableDataset
+
 from optuna_lrss.torch._batches import draw_batches
+from optuna_lrss.torch._batches import read_batches
 from optuna_lrss.torch._random import derived_seed
+from optuna_lrss.torch._sample import Pool
 from optuna_lrss.torch._settings import Settings
 
 
@@ -16,6 +23,11 @@ from optuna_lrss.torch._settings import Settings
 _BATCHES = 8
 #: Of a loader that ends before there are enough, one batch in so many: most is to be trained on.
 _ONE_IN = 4
+
+
+#: Of a stream that does not say how long it is, and may have no end, so many batches are read for
+#: each of a trial's: ten times as many as the largest sample holds.
+_OF_A_STREAM = 30
 
 
 # What a seed is for, so that no two purposes share a stream.
@@ -47,14 +59,28 @@ class Loaders:
         """Batches of the training loader that validate."""
         return 0 if self._hold_out is None else len(self._hold_out.validation)
 
-    def validation(self) -> list[Any]:
-        """The batches that every trial is validated on."""
-        if self._validation is None:
-            assert self._hold_out is not None
-            return self._hold_out.validation
-        return draw_batches(
+    def validation(self, most: int) -> Pool:
+        """What trials are validated on, all of it or a sample.
+
+        Args:
+            most: Rows of the largest sample.
+        """
+        if self._hold_out is not None:
+            held_out = self._hold_out.validation
+            return Pool(lambda: (batch for batch in held_out), by_rows=False)
+        if self._settings.validation_batches != "auto":  # then there is no sample
+            return Pool(self._read_validation, by_rows=False)
+        return Pool(self._read_validation, most)
+
+    def _read_validation(self) -> Generator[Any, None, None]:
+        assert self._validation is not None
+        count = self._settings.validation_batches
+        if count == "auto":
+            steps = self._settings.steps * self._settings.accumulate
+            count = _OF_A_STREAM * steps if _may_not_end(self._validation) else None
+        return read_batches(
             self._validation,
-            self._settings.validation_batches,
+            count,
             name="validation_loader",
             seed=derived_seed(self._settings.seed, _VALIDATION_BATCHES),
             start_over=False,
@@ -75,13 +101,71 @@ class Loaders:
         )
 
     def _held_out(self) -> HoldOut:
+        wanted = self._settings.validation_batches
         return HoldOut(
             self._train,
             count=self._settings.steps * self._settings.accumulate,
             group=self._settings.accumulate,
-            wanted=self._settings.validation_batches,
+            wanted=None if wanted == "auto" else wanted,
             seed=derived_seed(self._settings.seed, _TRAIN_BATCHES, 0),
         )
+
+
+class TrainingBatches:
+    """The training batches of each repeat, drawn at their first use and kept.
+
+    Those of the short trials are on the device. A longer trial begins with them; its others
+    would not always fit there, and stay where the loader has them.
+
+    Args:
+        loaders: Where they come from.
+        settings: How many.
+        on_device: Moves batches.
+    """
+
+    def __init__(
+        self, loaders: Loaders, settings: Settings, on_device: Callable[[list[Any]], list[Any]]
+    ) -> None:
+        self._loaders = loaders
+        self._steps = settings.steps
+        self._size = settings.accumulate
+        self._on_device = on_device
+        self._short: dict[int, list[Any]] = {}
+        self._more: dict[int, list[Any]] = {}  # of longer trials
+
+    def of(self, repeat: int, steps: int | None = None) -> list[Any]:
+        """Those of a repeat.
+
+        Args:
+            repeat: Which one.
+            steps: Steps of a longer trial; ``None`` for a short one.
+        """
+        if repeat not in self._short:
+            drawn = self._loaders.training(repeat, self._steps)
+            self._short[repeat] = self._on_device(drawn)
+        batches = self._short[repeat]
+        if steps is None or steps <= self._steps:
+            return batches
+        batches = self._more.get(repeat, batches)
+        if len(batches) < steps * self._size:
+            drawn = self._loaders.training(repeat, steps)
+            self._more[repeat] = batches = [*batches, *drawn[len(batches) :]]
+        return batches
+
+    def of_step(self, batches: list[Any], step: int) -> list[Any]:
+        """Those of one optimizer step, counted from 1; those of longer trials are moved here."""
+        drawn = batches[(step - 1) * self._size : step * self._size]
+        return self._on_device(drawn) if step > self._steps else drawn
+
+
+def _may_not_end(loader: object) -> bool:
+    if not isinstance(loader, DataLoader) or not isinstance(loader.dataset, IterableDataset):
+        return False
+    try:
+        len(loader)
+    except TypeError:
+        return True
+    return False
 
 
 class HoldOut:

@@ -15,33 +15,24 @@ from torch import nn
 
 from optuna_lrss._result.progress import SearchProgress
 from optuna_lrss._study.horizons import trial_steps
-from optuna_lrss._study.keys import AUTO
-from optuna_lrss._study.keys import BASELINE
-from optuna_lrss._study.keys import FIRST
-from optuna_lrss._study.keys import GROUPS
-from optuna_lrss._study.keys import GUESS
-from optuna_lrss._study.keys import HELD_OUT
-from optuna_lrss._study.keys import LAG
-from optuna_lrss._study.keys import MOMENTUM
-from optuna_lrss._study.keys import STEPS
-from optuna_lrss._study.keys import TOTAL_STEPS
 from optuna_lrss._study.keys import TRIAL
 from optuna_lrss._study.trials import repeat_index
-from optuna_lrss.torch._random import derived_seed
-from optuna_lrss.torch._random import preserved_random_state
-from optuna_lrss.torch._random import seed_everything
+from optuna_lrss.torch._factory import Factory
+from optuna_lrss.torch._pieces import Outcome
+from optuna_lrss.torch._pieces import StepPieces
 from optuna_lrss.torch._settings import LossForm
 from optuna_lrss.torch._settings import SearchSpace
 from optuna_lrss.torch._settings import Settings
 from optuna_lrss.torch._settings import StepOptions
 from optuna_lrss.torch._settings import Steps
+from optuna_lrss.torch._settings import ValidationBatches
 from optuna_lrss.torch._settings import read_objects
 from optuna_lrss.torch._settings import read_options
 from optuna_lrss.torch._settings import read_snapshots
 from optuna_lrss.torch._settings import read_steps
-from optuna_lrss.torch._short_trial import Outcome
 from optuna_lrss.torch._short_trial import ShortTrial
-from optuna_lrss.torch._short_trial import StepPieces
+from optuna_lrss.torch._study_attributes import StudyAttributes
+from optuna_lrss.torch._study_attributes import refuse_study
 from optuna_lrss.torch._together import Optimizers
 
 
@@ -51,15 +42,6 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import BaseTrial
 
-
-#: Two baselines of one study may differ by this much of their size: the float noise between
-#: machines. Other weights or data differ by more.
-_SAME_BASELINE = 1e-4
-#: The same with autocast, whose types have 8 to 11 bits.
-_SAME_BASELINE_AUTOCAST = 1e-2
-#: Attributes that every objective of a study must agree on; the others follow from these.
-_CHECKED = (BASELINE, STEPS, MOMENTUM)
-_BUILD = 100  # a seed's purpose, see _short_trial
 
 # Trials train one shared model and reseed the process's random states: one at a time.
 _ONE_AT_A_TIME = threading.RLock()
@@ -103,9 +85,10 @@ class StepObjective:
         train_loader: A DataLoader or anything else that gives batches each time it is iterated.
             The first ``steps * accumulate`` batches are drawn when the objective is made and kept
             on the device; a loader with fewer starts over, with a new shuffle if it shuffles.
-        validation_loader: The same for validation; one pass is drawn and kept (of a stream without
-            an end, ``validation_batches``). ``None`` holds batches of the training loader out, 8
-            or a quarter of a short one, which no trial trains on; the report says so.
+        validation_loader: The same for validation; one pass is drawn when the objective is made,
+            of which no more is kept than may be needed. ``None`` holds batches of the training
+            loader out, 8 or a quarter of a short one, which no trial trains on; the report says
+            so.
         steps: Optimizer steps of a trial, its horizon. (In float16 a step that overflows is no
             step and is done again.) ``"auto"``: 20, and then some longer trials around the upper
             end of the window: of 80 steps, and of four times as many while too little of the loss
@@ -118,10 +101,14 @@ class StepObjective:
         param_name: Name of the learning rate in the study.
         low: Lowest learning rate.
         high: Highest learning rate.
-        validation_batches: Use the first so many validation batches; ``None`` for all. The loss
-            is the mean over samples: batch means weighted by batch size, which is the length
-            that most tensors of the batch have; a loss that sums is divided by it. They are kept
-            on the device and take as much memory as these samples do.
+        validation_batches: ``"auto"`` validates on all samples where that costs little beside the
+            training, else on a sample that is drawn evenly from all, as large as it takes to tell
+            neighbouring learning rates apart: a study's first trial takes two trainings more to
+            find out, and stores it for the others (the method page, section 1). A number uses the
+            first so many batches; ``None`` all. The loss is the mean over samples: batch means
+            weighted by batch size, which is the length that most tensors of the batch have; a
+            loss that sums is divided by it. They are kept on the device and take as much memory
+            as these samples do.
         loss_form: ``"output"`` for ``loss_fn(output, target)``, ``"model"`` for ``loss_fn(model,
             batch)``. ``"auto"`` takes the latter if the function's first parameter is called
             ``model`` or the batches are no pairs.
@@ -173,7 +160,7 @@ class StepObjective:
         param_name: str = "lr",
         low: float = 1e-7,
         high: float = 10.0,
-        validation_batches: int | None = None,
+        validation_batches: ValidationBatches = "auto",
         loss_form: LossForm = "auto",
         accumulate: int = 1,
         autocast: torch.dtype | None = None,
@@ -243,15 +230,16 @@ class StepObjective:
         """
         settings, space, extra_state = read_options(options)
         objective = cls.__new__(cls)
-        objective._prepare(settings, space, _Factory(build, settings, extra_state))
+        objective._prepare(settings, space, Factory(build, settings, extra_state))
         return objective
 
     def _prepare(
-        self, settings: Settings, space: SearchSpace, source: ShortTrial | _Factory
+        self, settings: Settings, space: SearchSpace, source: ShortTrial | Factory
     ) -> None:
         self._settings = settings
         self._space = space
         self._source = source
+        self._attributes = StudyAttributes(settings, several=isinstance(source, Factory))
         self._checked_study: Study | None = None
 
     @property
@@ -261,7 +249,7 @@ class StepObjective:
         Raises:
             ValueError: If it is not finite, or differs from configuration to configuration.
         """
-        if isinstance(self._source, _Factory):
+        if isinstance(self._source, Factory):
             raise ValueError(
                 "baseline: with from_factory each configuration has its own, see the trials' user "
                 f"attribute {TRIAL!r}."
@@ -284,13 +272,13 @@ class StepObjective:
             optuna.TrialPruned: If the study's pruner says so at a snapshot.
         """
         study: Study | None = getattr(trial, "study", None)  # a FixedTrial has none
-        _refuse_study(study)
+        refuse_study(study)
         with _ONE_AT_A_TIME:
-            short_trial = self._short_trial_for(trial)
+            short_trial = self._short_trial_for(trial, study)
             space = self._space
             # Before a learning rate is asked for: what is written says which one to begin with.
             if study is not None and study is not self._checked_study:
-                self._write_or_check(study, self._study_attrs(short_trial))
+                self._attributes.write_or_check(study, short_trial)
                 self._checked_study = study
             lr = trial.suggest_float(space.param_name, space.low, space.high, log=True)
             return self._run(trial, short_trial, lr)
@@ -311,7 +299,7 @@ class StepObjective:
                 info["path"] = [[p.reach, p.excess] for p in outcome.path]
             if outcome.sure:
                 info["sure"] = True
-            if isinstance(self._source, _Factory):
+            if isinstance(self._source, Factory):
                 info |= {
                     "baseline": short_trial.baseline,
                     "momentum": short_trial.momentum,
@@ -334,34 +322,16 @@ class StepObjective:
             return 0
         return repeat_index(trial, param_name=self._space.param_name)
 
-    def _short_trial_for(self, trial: BaseTrial) -> ShortTrial:
-        return self._source(trial) if isinstance(self._source, _Factory) else self._source
+    def _short_trial_for(self, trial: BaseTrial, study: Study | None) -> ShortTrial:
+        if isinstance(self._source, Factory):
+            return self._source(trial, lambda built: self._attributes.settle(study, built))
+        self._settle(study)
+        return self._source
 
-    def _study_attrs(self, short_trial: ShortTrial) -> dict[str, Any]:
-        attrs: dict[str, Any] = {FIRST: short_trial.first_guess, **self._plain_attrs()}
-        if short_trial.held_out:
-            attrs[HELD_OUT] = short_trial.held_out
-        if isinstance(self._source, _Factory):  # then the rest differs from trial to trial
-            return attrs
-        attrs |= {
-            BASELINE: self._source.baseline,
-            MOMENTUM: self._source.momentum,
-            LAG: self._source.lag,
-        }
-        if self._source.guess is not None:
-            attrs[GUESS] = self._source.guess
-        if any(ratio != 1.0 for ratio in self._source.ratios):
-            attrs[GROUPS] = self._source.ratios
-        return attrs
-
-    def _plain_attrs(self) -> dict[str, Any]:
-        """What is known without an evaluation; first, since samplers read all at the baseline."""
-        attrs: dict[str, Any] = {STEPS: self._settings.steps}
-        if self._settings.auto:
-            attrs[AUTO] = True
-        if self._settings.total_steps is not None:
-            attrs[TOTAL_STEPS] = self._settings.total_steps
-        return attrs
+    def _settle(self, study: Study | None) -> None:
+        """Has trials validate on what the study's others do; the first trial does so as well."""
+        if isinstance(self._source, ShortTrial) and study is not self._checked_study:
+            self._attributes.settle(study, self._source)
 
     def begin(self, study: Study) -> None:
         """Writes into a study how long trials may be.
@@ -375,94 +345,4 @@ class StepObjective:
         Raises:
             ValueError: If it was begun with other steps.
         """
-        self._write_or_check(study, self._plain_attrs())
-
-    def _write_or_check(self, study: Study, attrs: dict[str, Any]) -> None:
-        stored = study.user_attrs
-        for key, value in attrs.items():
-            if key not in stored or (key == TOTAL_STEPS and stored[key] != value):
-                study.set_user_attr(key, value)
-            elif key in _CHECKED and not self._same(key, float(stored[key]), value):
-                raise ValueError(_other_start(study.study_name, key, stored[key], value))
-
-    def _same(self, key: str, stored: float, value: float) -> bool:
-        if key != BASELINE:
-            return stored == value
-        rough = self._settings.autocast is not None
-        tolerance = _SAME_BASELINE_AUTOCAST if rough else _SAME_BASELINE
-        return math.isclose(stored, value, rel_tol=tolerance, abs_tol=1e-12)
-
-
-class _Factory:
-    """Builds the pieces of each trial; remembers baseline and lag of each configuration."""
-
-    def __init__(
-        self,
-        build: Callable[[Any], StepPieces | tuple[Any, ...]],
-        settings: Settings,
-        extra_state: tuple[Any, ...],
-    ) -> None:
-        if not callable(build):
-            raise ValueError(f"build={build!r} cannot be called: give a function of the trial.")
-        self._build = build
-        self._settings = settings
-        self._extra_state = extra_state
-        self._known: dict[tuple[tuple[str, Any], ...], tuple[float, float]] = {}
-        self._untrained: dict[tuple[tuple[str, Any], ...], dict[int, list[float]]] = {}
-
-    def __call__(self, trial: BaseTrial) -> ShortTrial:
-        with preserved_random_state():
-            seed_everything(derived_seed(self._settings.seed, _BUILD))
-            pieces = _as_pieces(self._build(trial))
-        key = tuple(sorted(trial.params.items()))  # the learning rate is not among them yet
-        baseline, lag = self._known.get(key, (None, None))
-        short_trial = ShortTrial(
-            pieces,
-            self._settings,
-            self._extra_state,
-            baseline=baseline,
-            lag=lag,
-            untrained=self._untrained.setdefault(key, {}),
-            check=not self._known,
-        )
-        self._known[key] = short_trial.baseline, short_trial.lag
-        return short_trial
-
-
-def _as_pieces(pieces: Any) -> StepPieces:
-    most = len(StepPieces._fields)
-    if isinstance(pieces, tuple) and most - len(StepPieces._field_defaults) <= len(pieces) <= most:
-        return StepPieces(*pieces)
-    raise ValueError(
-        f"build returned {type(pieces).__name__}: it must return StepPieces, or a tuple "
-        f"({', '.join(StepPieces._fields)})."
-    )
-
-
-def _refuse_study(study: Study | None) -> None:
-    if study is None:
-        return
-    if len(study.directions) > 1:
-        raise ValueError(
-            f"the study has {len(study.directions)} objectives, but a short trial has one loss: "
-            "create the study with a single direction."
-        )
-    if study.direction == optuna.study.StudyDirection.MAXIMIZE:
-        raise ValueError(
-            "the study maximises, but a short trial returns a loss: create the study with "
-            "direction='minimize'."
-        )
-
-
-def _other_start(study_name: str, key: str, stored: Any, value: float) -> str:
-    what = {
-        BASELINE: "the untrained model's validation loss: it was begun from other weights or "
-        "validation data. Build the model after torch.manual_seed with a fixed seed (or load "
-        "its weights from a file)",
-        STEPS: "steps. Use the same number",
-        MOMENTUM: "momentum: it was begun with another optimizer. Use the same optimizer",
-    }[key]
-    return (
-        f"study {study_name!r} holds {key}={stored!r}, but this objective has {value!r} as {what}"
-        ", or give the study another study_name: losses from different starts make no curve."
-    )
+        self._attributes.begin(study)

@@ -22,6 +22,8 @@ from optuna_lrss._study.arguments import require_count
 
 #: How long a short trial is; ``"auto"`` for 20 steps, and some longer trials.
 Steps = int | Literal["auto"]
+#: How much is validated on: the first so many batches, all (``None``), or as much as decides.
+ValidationBatches = int | Literal["auto"] | None
 LossForm = Literal["auto", "output", "model"]
 _LOSS_FORMS = ("auto", "output", "model")
 
@@ -35,7 +37,7 @@ class StepOptions(TypedDict, total=False):
     param_name: str
     low: float
     high: float
-    validation_batches: int | None
+    validation_batches: ValidationBatches
     loss_form: LossForm
     accumulate: int
     autocast: torch.dtype | None
@@ -63,7 +65,7 @@ class Settings:
     auto: bool = False  # longer trials may follow
     total_steps: int | None = None
     snapshots: tuple[int, ...] = ()
-    validation_batches: int | None = None
+    validation_batches: ValidationBatches = "auto"
     loss_form: LossForm = "auto"
     accumulate: int = 1
     autocast: torch.dtype | None = None
@@ -82,8 +84,7 @@ class Settings:
         if self.total_steps is not None:
             require_count("total_steps", self.total_steps)
         require_count("accumulate", self.accumulate)
-        if self.validation_batches is not None:
-            require_count("validation_batches", self.validation_batches)
+        _require_validation_batches(self.validation_batches)
         for step in self.snapshots:
             require_count("snapshots", step)
             if step > self.steps:
@@ -198,6 +199,17 @@ def read_objects(extra_state: Any) -> tuple[Any, ...]:
             "extra_state=[...]."
         )
     return tuple(extra_state)
+
+
+def _require_validation_batches(batches: object) -> None:
+    if batches is None or batches == "auto":
+        return
+    if isinstance(batches, str):
+        raise ValueError(
+            f"validation_batches={batches!r} must be a number of batches, None for all of them, "
+            "or 'auto' for a sample where that is enough."
+        )
+    require_count("validation_batches", batches)
 
 
 def _require_device(device: object) -> None:

@@ -6,12 +6,10 @@ The paper's section 2 and the method page's section 1. Nothing here knows Optuna
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from collections.abc import Iterable
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from contextlib import nullcontext
 from typing import Any
-from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -19,15 +17,16 @@ from torch.optim import Optimizer
 
 from optuna_lrss._method.divergence import divergence_limit
 from optuna_lrss._method.divergence import runaway_limit
-from optuna_lrss._method.trajectory import PathPoint
-from optuna_lrss.torch._batches import to_device
+from optuna_lrss._study.validated import Validated
+from optuna_lrss.torch._checks import refuse_broken
 from optuna_lrss.torch._checks import refuse_unusable
+from optuna_lrss.torch._choice import Choice
+from optuna_lrss.torch._choice import Training
 from optuna_lrss.torch._first_guess import first_guess
-from optuna_lrss.torch._leaks import look_at
-from optuna_lrss.torch._leaks import same_updates
+from optuna_lrss.torch._first_trial import checked
 from optuna_lrss.torch._leaks import sizes_of
-from optuna_lrss.torch._leaks import warn_of_leaks
 from optuna_lrss.torch._loaders import Loaders
+from optuna_lrss.torch._loaders import TrainingBatches
 from optuna_lrss.torch._loss import BatchLoss
 from optuna_lrss.torch._optimizers import heavy_ball_momentum
 from optuna_lrss.torch._optimizers import learning_rate_ratios
@@ -38,13 +37,15 @@ from optuna_lrss.torch._path import NoPath
 from optuna_lrss.torch._path import Path
 from optuna_lrss.torch._path import measured_reach
 from optuna_lrss.torch._path import sample_of
+from optuna_lrss.torch._pieces import Outcome
+from optuna_lrss.torch._pieces import Report
+from optuna_lrss.torch._pieces import StepPieces
 from optuna_lrss.torch._progress import Steps
 from optuna_lrss.torch._random import derived_seed
-from optuna_lrss.torch._random import preserved_random_state
 from optuna_lrss.torch._random import seed_everything
 from optuna_lrss.torch._rise import Rise
 from optuna_lrss.torch._settings import Settings
-from optuna_lrss.torch._snapshot import Snapshot
+from optuna_lrss.torch._start import Start
 from optuna_lrss.torch._statistics import MOST_BATCHES
 from optuna_lrss.torch._together import as_one
 from optuna_lrss.torch._together import heaviest
@@ -56,52 +57,10 @@ from optuna_lrss.torch._velocity import has_velocity
 from optuna_lrss.torch._velocity import lag_of
 
 
-Report = Callable[[int, float], None]
-
 #: Optimizer steps of the checks before and after the first trial: what the first has left behind
 #: shows in the second.
 _STEPS_LOOKED_AT = 2
-_TRAINING = 2  # what a seed is for; 0 and 1: _loaders, 3 and 4: _validation, 100: _objective
-
-
-class StepPieces(NamedTuple):
-    """What a short trial trains; what ``build`` returns to :meth:`StepObjective.from_factory`.
-
-    Attributes:
-        model: The model.
-        optimizer: An optimizer over the model's parameters, or several in a list.
-        loss_fn: ``loss_fn(output, target)`` or ``loss_fn(model, batch)``.
-        train_loader: Training batches.
-        validation_loader: Validation batches; ``None`` holds training batches out.
-    """
-
-    model: nn.Module
-    optimizer: Any  # not a union: whoever reads it back knows which of both it is
-    loss_fn: Callable[[Any, Any], Any]
-    train_loader: Iterable[Any]
-    validation_loader: Iterable[Any] | None = None
-
-
-class Outcome(NamedTuple):
-    """How a short trial ended.
-
-    Attributes:
-        loss: Validation loss after the last step; ``inf`` if the trial diverged, never NaN.
-        steps: Optimizer steps taken, fewer than asked for after an early divergence.
-        diverged: Whether it diverged.
-        stderr: Standard error of the loss over the validation set, where it can be estimated.
-        path: What the trial passed through.
-        rise: How far its training losses rose above the untrained model's, as a share of that.
-        sure: Whether a divergence is no accident: its loss had been high for several steps.
-    """
-
-    loss: float
-    steps: int
-    diverged: bool
-    stderr: float | None = None
-    path: tuple[PathPoint, ...] = ()
-    rise: float | None = None
-    sure: bool = False
+_TRAINING = 2  # what a seed is for; 0 and 1: _loaders, 3 and 4: _validation, 100: _factory
 
 
 class ShortTrial:
@@ -114,12 +73,11 @@ class ShortTrial:
         pieces: What to train.
         settings: How.
         extra_state: Further objects to reset.
-        baseline: Validation loss of the untrained model, if known.
-        lag: Its momentum lag, if known.
         untrained: Its training losses by repeat, as far as they are known; what is evaluated here
             is entered.
         check: Whether the first trial is checked: for an optimizer that ignores its learning
             rate, and for state that stays changed.
+        pilot: Whether the size of a validation sample is measured (:mod:`._pilot`).
 
     Raises:
         ValueError: If the pieces cannot be trained and put back (see :mod:`._checks`), or a loader
@@ -132,12 +90,10 @@ class ShortTrial:
         settings: Settings,
         extra_state: Iterable[object] = (),
         *,
-        baseline: float | None = None,
-        lag: float | None = None,
         untrained: dict[int, list[float]] | None = None,
         check: bool = True,
+        pilot: bool = True,
     ) -> None:
-        self._pieces = pieces
         self._settings = settings
         self._model = pieces.model
         self._optimizer: Optimizer = as_one(pieces.optimizer)
@@ -147,35 +103,33 @@ class ShortTrial:
         self._objects: list[Any] = [self._model, self._optimizer, *others]
         loss = BatchLoss(pieces.loss_fn, settings.loss_form)
         self.ratios = learning_rate_ratios(self._optimizer, settings.base_lr)
-        self._start = Snapshot(self._objects, on_host=settings.snapshot_on_host)
-        self._parameters = _unique_parameters(self._objects)
-        self._device = _device_of(settings.device, self._parameters)
+        self._start = Start(self._objects, settings.device, on_host=settings.snapshot_on_host)
+        self._device = self._start.device
         self._updates = Updates(self._model, self._optimizer, loss, settings, self._device)
-        self._baseline = baseline
         self._heaviest = heaviest(self._optimizer)
-        if lag is None and not has_velocity(self._heaviest):
-            lag = lag_of(self._heaviest, settings.steps)
-        self._lag = lag
+        self._baseline: float | None = None
+        self._lag: float | None = None
+        if not has_velocity(self._heaviest):
+            self._lag = lag_of(self._heaviest, settings.steps)
         self._check = check
         #: Loss of the best constant output, where it can be told; known with the baseline.
         self.guess: float | None = None
         self._loss_fn = pieces.loss_fn
         self._own_lr = own_learning_rate(self._optimizer)
         self._loaders = Loaders(pieces.train_loader, pieces.validation_loader, settings)
-        validation_batches = self._loaders.validation()
-        self._validate = Validation(
-            self._updates,
-            self._on_device(validation_batches),
-            [value for value in self._objects if not isinstance(value, Optimizer)],
-            self._parameters,
-            settings.seed,
-        )
-        self._train_batches: dict[int, list[Any]] = {}
-        self._more_batches: dict[int, list[Any]] = {}  # of longer trials
+        self._drawn = TrainingBatches(self._loaders, settings, self._start.on_device)
         self._untrained = {} if untrained is None else untrained
-        self._batches(repeat=0)
-        self._path: NoPath | None = None if settings.paths else NoPath()
-        self._path_batches = sample_of(validation_batches, self._batches(repeat=0)[0])
+        self._choice = Choice(self._loaders, settings, self._batches(repeat=0), by_pilot=pilot)
+        self._validated: Validated | None = None
+        self._path: NoPath | None = None
+        self._path_batches: list[Any] = []
+        self._validate = self._validation_on([])
+        if not self._choice.is_open:
+            self.validate_on(None)
+
+    def recall(self, baseline: float, lag: float) -> None:
+        """Takes what an equal trial has evaluated before."""
+        self._baseline, self._lag = baseline, lag
 
     @property
     def held_out(self) -> int:
@@ -218,6 +172,7 @@ class ShortTrial:
             ValueError: If it is not finite.
         """
         if self._baseline is None:
+            self.validated  # noqa: B018 - decided before anything is validated
             batches = self._batches(repeat=0)
             with self._untouched():
                 self._to_start()
@@ -271,7 +226,9 @@ class ShortTrial:
             short = steps == self._settings.steps  # paths of longer trials say nothing of these
             path = self._known_path() if short else NoPath()
             self._set_out(lr, repeat)
-            return self._train(lr, steps, batches, rise, path, report or _no_report)
+            return self._train(
+                lr, steps, batches, rise, path, report or (lambda _step, _loss: None)
+            )
 
     def _set_out(self, lr: float, repeat: int = 0) -> None:
         self._to_start()
@@ -279,25 +236,20 @@ class ShortTrial:
         self._start_training()
         seed_everything(derived_seed(self._settings.seed, _TRAINING, repeat))
 
-    @contextmanager
-    def _checked(self) -> Iterator[None]:
-        """The first trial: does the learning rate matter, and is everything put back?"""
+    def _checked(self) -> AbstractContextManager[None]:
+        """Around the first trial: does the learning rate matter, and is everything put back?"""
         if not self._check:
-            yield
-            return
+            return nullcontext()
         self._check = False
         roots = {"model": self._model, "optimizer": self._optimizer, "loss_fn": self._loss_fn}
-        start, updated = self._sizes_after(0), self._sizes_after(_STEPS_LOOKED_AT)
-        self._refuse_indifference(start, updated)
-        if not self._settings.check_state:
-            yield
-            return
-        known = self._start.tensors
-        before = look_at(roots, known)
-        yield
-        after = look_at(roots, known)
-        again = self._sizes_after(_STEPS_LOOKED_AT)
-        warn_of_leaks(before, after, other_updates=not same_updates(start, updated, again))
+        return checked(
+            self._sizes_after(0),
+            lambda share: self._sizes_after(_STEPS_LOOKED_AT, share),
+            self._optimizer,
+            self._own_lr,
+            roots if self._settings.check_state else None,
+            self._start.snapshot.tensors,
+        )
 
     def _sizes_after(self, steps: int, share: float = 1.0) -> list[float]:
         """Sizes of the parameters after some steps at a share of the caller's learning rate."""
@@ -308,17 +260,6 @@ class ShortTrial:
             for end in range(size, len(batches) + 1, size):
                 self._updates.step(batches[end - size : end])
             return sizes_of(optimized_parameters(self._optimizer))
-
-    def _refuse_indifference(self, start: list[float], updated: list[float]) -> None:
-        if start == updated or not all(map(math.isfinite, updated)):  # then nothing can be told
-            return
-        if same_updates(start, updated, self._sizes_after(_STEPS_LOOKED_AT, 0.5)):
-            raise ValueError(
-                f"optimizer={type(self._optimizer).__name__} ignores its learning rate: steps at "
-                f"{self._own_lr:.3g} and at half of that end at the same weights, so that there "
-                "is nothing to search for. Rprop reads it in its first step only (pass a new "
-                "optimizer); for one without a learning rate there is nothing to find."
-            )
 
     # --- Training ---------------------------------------------------------------------------
 
@@ -339,7 +280,7 @@ class ShortTrial:
             loss = self._updates.step(self._of_step(batches, step))
             going.loss = loss
             if step == 1:
-                _refuse_broken(loss)
+                refuse_broken(loss)
                 limit = runaway_limit(baseline, loss)
             if step <= settings.steps:  # of a longer trial's further batches no untrained loss
                 rise.add(loss)
@@ -382,47 +323,58 @@ class ShortTrial:
             reach = measured_reach(self._optimizer, self._settings.steps, self.ratios)
             self._to_start()
             self._start_training()
-            validation = Validation(
-                self._updates,
-                self._on_device(self._path_batches),
-                [value for value in self._objects if not isinstance(value, Optimizer)],
-                self._parameters,
-                self._settings.seed,
-            )
-            path = Path(validation, reach, self._batches(repeat=0))
+            looking = self._validation_on(self._path_batches)
+            self._path = path = Path(looking, reach, self._batches(repeat=0))
             path.begin()
-            self._path = path
         return self._path
 
-    # --- The start, and the caller's state ----------------------------------------------------
+    # --- Validation -----------------------------------------------------------------------------
 
-    @contextmanager
-    def _untouched(self) -> Iterator[None]:
+    @property
+    def validated(self) -> Validated:
+        """On how much trials validate; decided at the first use."""
+        if self._validated is None:
+            batches = self._batches(repeat=0)
+            training = Training(
+                set_out=self._set_out,
+                step=lambda step: self._updates.step(self._of_step(batches, step)),
+                validation=self._validation_on,
+                batches=batches,
+                first=self.first_guess,
+            )
+            with self._untouched(), torch.enable_grad():
+                self._take(*self._choice.decide(training))
+        assert self._validated is not None
+        return self._validated
+
+    def validate_on(self, samples: int | None) -> None:
+        """Has all trials validate on so many samples; ``None`` for all there are."""
+        known = self._validated
+        if known is None or (known.of if samples is None else samples) != known.samples:
+            self._take(*self._choice.take(samples))
+
+    def _take(self, batches: list[Any], validated: Validated) -> None:
+        self._validated = validated
+        self._validate = self._validation_on(batches)
+        self._baseline = None
+        self._path = None if self._settings.paths else NoPath()
+        self._path_batches = sample_of(batches, self._batches(repeat=0)[0])
+
+    def _validation_on(self, batches: list[Any]) -> Validation:
+        return Validation(
+            self._updates,
+            self._start.on_device(batches),
+            [value for value in self._objects if not isinstance(value, Optimizer)],
+            self._start.parameters,
+            self._settings.seed,
+        )
+
+    def _untouched(self) -> AbstractContextManager[None]:
         """Whatever happens inside, the caller finds everything as it was."""
-        before = Snapshot(self._objects, on_host=self._settings.snapshot_on_host, like=self._start)
-        with preserved_random_state():
-            try:
-                yield
-            finally:
-                before.restore()
+        return self._start.untouched()
 
     def _to_start(self) -> None:
         self._start.restore()
-        for parameter in self._parameters:
-            parameter.grad = None
-        self._move()
-
-    def _move(self) -> None:
-        """Moves what is elsewhere; putting a snapshot back moves it back."""
-        if self._settings.device is None:
-            return
-        if all(p.device == self._device for p in self._parameters):
-            return
-        for value in self._objects:
-            if isinstance(value, nn.Module):
-                value.to(self._device)
-        if self._optimizer.state:  # load_state_dict casts the state to the parameters' device
-            self._optimizer.load_state_dict(self._optimizer.state_dict())
 
     def _start_training(self) -> None:
         if not self._model.training:  # else single modules that are in eval mode stay in it
@@ -434,65 +386,15 @@ class ShortTrial:
     # --- Batches --------------------------------------------------------------------------------
 
     def _batches(self, repeat: int, steps: int | None = None) -> list[Any]:
-        """The training batches of a repeat, drawn at their first use and kept.
-
-        Those of the short trials are on the device. A longer trial begins with them; its others
-        would not always fit there, and stay where the loader has them.
-        """
-        if repeat not in self._train_batches:
-            drawn = self._loaders.training(repeat, self._settings.steps)
-            self._train_batches[repeat] = self._on_device(drawn)
-        batches = self._train_batches[repeat]
-        if steps is None or steps <= self._settings.steps:
-            return batches
-        batches = self._more_batches.get(repeat, batches)
-        if len(batches) < steps * self._settings.accumulate:
-            drawn = self._loaders.training(repeat, steps)
-            self._more_batches[repeat] = batches = [*batches, *drawn[len(batches) :]]
-        return batches
+        return self._drawn.of(repeat, steps)
 
     def _of_step(self, batches: list[Any], step: int) -> list[Any]:
-        """The batches of one optimizer step, counted from 1; those of longer trials come here."""
-        size = self._settings.accumulate
-        drawn = batches[(step - 1) * size : step * size]
-        return self._on_device(drawn) if step > self._settings.steps else drawn
-
-    def _on_device(self, batches: list[Any]) -> list[Any]:
-        return [to_device(batch, self._device) for batch in batches]
+        return self._drawn.of_step(batches, step)
 
 
 def _diverged(steps: int, rise: Rise) -> Outcome:
     return Outcome(math.inf, steps, True, rise=rise.highest, sure=rise.is_sustained)
 
 
-def _unique_parameters(objects: list[Any]) -> list[nn.Parameter]:
-    found: dict[int, nn.Parameter] = {}
-    for value in objects:
-        if isinstance(value, Optimizer):
-            found.update((id(p), p) for p in optimized_parameters(value))
-        elif isinstance(value, nn.Module):
-            found.update((id(p), p) for p in value.parameters())
-    return list(found.values())
-
-
-def _device_of(device: torch.device | str | None, parameters: list[nn.Parameter]) -> torch.device:
-    """The device asked for, with its index, or the first parameter's."""
-    if device is None:
-        return parameters[0].device
-    return torch.empty(0, device=device).device
-
-
 def _beyond(loss: float, limit: float) -> bool:
     return not (math.isfinite(loss) and loss <= limit)
-
-
-def _refuse_broken(loss: float) -> None:
-    if not math.isfinite(loss):
-        raise ValueError(
-            f"the training loss is {loss} before the first update, whatever the learning rate: "
-            "look for NaN in the data, or for loss_fn."
-        )
-
-
-def _no_report(step: int, loss: float) -> None:
-    pass

@@ -26,7 +26,8 @@ from optuna_lrss.torch._updates import Updates
 _BATCHES_FOR_STDERR = 4
 #: A sum over samples equals the sum of two halves up to rounding, also in bfloat16; a mean is half
 #: of it.
-_SUM = 0.01
+_SAME = 0.01
+_AS_SUM, _AS_MEAN, _NOT = "sum", "mean", "not"
 VALIDATION, STATISTICS = 3, 4  # a seed's purpose, see _short_trial
 
 
@@ -56,7 +57,7 @@ class Validation:
         self._objects = objects
         self._parameters = parameters
         self._seed = seed
-        self._summed: bool | None = None  # not known before the first validation
+        self._adds: str | None = None  # how, is not known before the first validation
         self.start()
 
     def start(self) -> None:
@@ -83,17 +84,31 @@ class Validation:
         Args:
             training: The trial's training batches, for running statistics.
         """
+        return _mean_over_samples(self.each(training), self._sizes)
+
+    def each(self, training: list[Any]) -> list[float]:
+        """Mean loss over the samples of each validation batch, as in a call."""
         with preserved_random_state(), self._measured_statistics(training), self._evaluating():
             seed_everything(derived_seed(self._seed, VALIDATION))
             losses = [self._loss_of(batch) for batch in self._batches]
-            if self._summed is None:
-                self._summed = self._is_sum(self._batches[0], losses[0])
-        return self._mean(losses)
+            if self._adds is None:
+                self._adds = self._kind_of_loss(self._batches[0], losses[0])
+        return self._means(losses)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Samples of each validation batch."""
+        return self._sizes
+
+    @property
+    def needs_whole_batches(self) -> bool:
+        """Whether the loss of a batch does not follow from those of its parts."""
+        return self._adds == _NOT
 
     def of_guessing(self) -> float | None:
         """The loss of the best output that does not look at its input, if that can be told."""
         with preserved_random_state(), self._evaluating():
-            weights = [1] * len(self._sizes) if self._summed else self._sizes
+            weights = [1] * len(self._sizes) if self._adds == _AS_SUM else self._sizes
             losses = self._updates.guessing(self._batches, weights)
         if losses is None:
             return None
@@ -101,25 +116,31 @@ class Validation:
         return guess if math.isfinite(guess) else None
 
     def _mean(self, losses: list[float]) -> tuple[float, float | None]:
-        sizes = self._sizes
-        if self._summed:
-            losses = [loss / max(n, 1) for loss, n in zip(losses, sizes, strict=True)]
-        return _mean_over_samples(losses, sizes)
+        return _mean_over_samples(self._means(losses), self._sizes)
+
+    def _means(self, losses: list[float]) -> list[float]:
+        if self._adds != _AS_SUM:
+            return losses
+        return [loss / max(n, 1) for loss, n in zip(losses, self._sizes, strict=True)]
 
     def _loss_of(self, batch: Any) -> float:
         return self._updates.loss(batch).item()
 
-    def _is_sum(self, batch: Any, loss: float) -> bool:
-        """Whether the loss adds over samples: that of a batch is then the sum of its halves'."""
+    def _kind_of_loss(self, batch: Any, loss: float) -> str:
+        """How the loss of a batch follows from those of its halves: as their sum or their mean."""
         parts = halves(batch)
         if parts is None or not math.isfinite(loss) or loss == 0.0:
-            return False
+            return _NOT
         try:
             seed_everything(derived_seed(self._seed, VALIDATION))
-            together = sum(self._loss_of(part) for part in parts)
+            losses = [self._loss_of(part) for part in parts]
         except (RuntimeError, ValueError, TypeError, IndexError, KeyError):
-            return False  # a loss that cannot do without the whole batch
-        return math.isclose(together, loss, rel_tol=_SUM)
+            return _NOT  # a loss that cannot do without the whole batch
+        if math.isclose(sum(losses), loss, rel_tol=_SAME):
+            return _AS_SUM
+        sizes = [batch_size(part) for part in parts]
+        mean = sum(n * part for n, part in zip(sizes, losses, strict=True)) / sum(sizes)
+        return _AS_MEAN if math.isclose(mean, loss, rel_tol=_SAME) else _NOT
 
     @contextmanager
     def _measured_statistics(self, batches: list[Any]) -> Iterator[None]:

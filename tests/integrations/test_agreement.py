@@ -24,7 +24,9 @@ from tests.integrations.cases import digits
 from tests.integrations.cases import network
 
 
-OPTIONS: Any = {"seed": 7, "progress": False}
+#: All samples: on how many to validate depends on where a search begins, and the trainers' own
+#: learning rates say something else about that.
+OPTIONS: Any = {"seed": 7, "progress": False, "validation_batches": None}
 ACCUMULATE, CLIP = 2, 0.5
 
 

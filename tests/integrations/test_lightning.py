@@ -102,7 +102,7 @@ def make(tmp_path: Path) -> MakeTrainer:
     return trainer
 
 
-QUICK = {"progress": False, "tolerance": 0.5, "steps": 10}
+QUICK = {"progress": False, "tolerance": 0.5, "steps": 10, "validation_batches": None}
 
 
 def quick(trainer: pl.Trainer, module: Any, *data: Any, **options: Any) -> LRAnalysis:
@@ -118,6 +118,13 @@ def one_trial(trainer: pl.Trainer, module: Any, *data: Any, lr: float, **options
     with pytest.raises(TooFewPointsError):
         quick(trainer, module, *data, **one, **options)
     return optuna.load_study(storage=storage, study_name="one").trials[0].value
+
+
+def test_a_sample_is_made_of_rows_of_all_batches(make: MakeTrainer) -> None:
+    result = quick(make(), Classifier(), *loaders(), validation_batches="auto", n_trials=8)
+    assert result.validated is not None
+    assert result.validated.samples in (64, 128, 256, 512)  # in whole batches at least 8 of them
+    assert result.validated.of == 597
 
 
 # --- A short trial is a training -----------------------------------------------------------------

@@ -119,7 +119,7 @@ def make(tmp_path: Path) -> Make:
     return trainer
 
 
-QUICK = {"progress": False, "tolerance": 0.5, "steps": 10}
+QUICK = {"progress": False, "tolerance": 0.5, "steps": 10, "validation_batches": None}
 
 
 def quick(trainer: Trainer, **options: Any) -> LRAnalysis:
@@ -134,6 +134,13 @@ def one_trial(trainer: Trainer, lr: float) -> float:
     with pytest.raises(TooFewPointsError):
         quick(trainer, n_trials=1, storage=storage, study_name="one", steps=20)
     return optuna.load_study(storage=storage, study_name="one").trials[0].value
+
+
+def test_a_sample_is_made_of_rows_of_all_batches(make: Make) -> None:
+    result = quick(make(), validation_batches="auto", n_trials=8)
+    assert result.validated is not None
+    assert result.validated.samples in (64, 128, 256, 512)
+    assert result.validated.of == 597
 
 
 class TenTimesLower(Trainer):

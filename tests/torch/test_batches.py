@@ -216,7 +216,7 @@ def test_copies_in_host_memory_are_shared_like_others() -> None:
 
 
 def test_a_trial_on_the_host_shares_its_copy_with_the_start(monkeypatch: Any) -> None:
-    from optuna_lrss.torch import _short_trial
+    from optuna_lrss.torch import _start
 
     likes: list[bool] = []
 
@@ -225,7 +225,7 @@ def test_a_trial_on_the_host_shares_its_copy_with_the_start(monkeypatch: Any) ->
             likes.append(options.get("like") is not None)
             super().__init__(objects, **options)
 
-    monkeypatch.setattr(_short_trial, "Snapshot", Watched)
+    monkeypatch.setattr(_start, "Snapshot", Watched)
     objective_for(make_pieces(), snapshot_on_host=True)(trial_at(0.1))
     assert not likes[0]  # the start
     assert all(likes[1:])

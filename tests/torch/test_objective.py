@@ -76,6 +76,7 @@ def test_study_holds_baseline_steps_and_momentum(optimizer: Any, momentum: float
         "lrss:momentum": momentum,
         "lrss:lag": pytest.approx(momentum_lag(momentum, 4)),
         "lrss:guess": pytest.approx(entropy_of([y for _, y in validation]), rel=1e-5),
+        "lrss:validation": {"samples": 37, "of": 37, "cost": pytest.approx(37 / 16 / 3)},
     }
     assert objective.baseline == study.user_attrs["lrss:baseline"]
 
@@ -159,7 +160,8 @@ def test_standard_error_is_that_of_the_samples() -> None:
     model = nn.Linear(1, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     study = grid_study([1e-7])
-    study.optimize(objective_for(StepPieces(model, optimizer, F.l1_loss, batches, batches)))
+    pieces = StepPieces(model, optimizer, F.l1_loss, batches, batches)
+    study.optimize(objective_for(pieces, validation_batches=None))
     with torch.no_grad():
         expected = model(x).abs().std().item() / math.sqrt(len(x))
     # From 400 batch means: within 3.5 % in most draws.
@@ -466,7 +468,7 @@ def test_factory_gives_each_configuration_one_start() -> None:
     assert baselines[0] == baselines[2] == baselines[3]
     assert baselines[1] == baselines[4] != baselines[0]
     assert [i["momentum"] for i in info] == [0.5] * 5
-    assert study.user_attrs == {"lrss:first": 0.1, "lrss:steps": 4}
+    assert set(study.user_attrs) == {"lrss:first", "lrss:steps", "lrss:validation"}
     values = [t.value for t in study.trials]
     assert len({values[0], values[1], values[2]}) == 3
 

@@ -27,7 +27,7 @@ from torch_cases import warm_up
 
 from optuna_lrss.torch import StepObjective
 from optuna_lrss.torch import StepPieces
-from optuna_lrss.torch import _short_trial
+from optuna_lrss.torch import _start
 
 
 def objective_for(pieces: StepPieces, **options: Any) -> StepObjective:
@@ -147,7 +147,7 @@ def test_model_moved_for_a_trial_is_moved_back(
     state_moves: list[int] = []
     pieces.optimizer.register_load_state_dict_post_hook(lambda _: state_moves.append(1))
     before, memory = fingerprint(*pieces[:2]), identities(pieces)
-    monkeypatch.setattr(_short_trial, "_device_of", lambda *_: torch.device("cpu:0"))
+    monkeypatch.setattr(_start, "_device_of", lambda *_: torch.device("cpu:0"))
     objective = objective_for(pieces, device="cpu:0", snapshot_on_host=on_host)
     assert [objective(trial_at(lr)) for lr in (0.01, 0.1, 0.01)][::2] == [expected] * 2
     # For the baseline, four looks at the first trial, the untrained losses, and each trial.

@@ -28,9 +28,9 @@ from optuna_lrss.torch._lanes.stacked import Stacked
 from optuna_lrss.torch._lanes.stacked import vectorising
 from optuna_lrss.torch._lanes.validation import LaneValidation
 from optuna_lrss.torch._path import NoPath
+from optuna_lrss.torch._pieces import Outcome
+from optuna_lrss.torch._pieces import Report
 from optuna_lrss.torch._rise import Rise
-from optuna_lrss.torch._short_trial import Outcome
-from optuna_lrss.torch._short_trial import Report
 from optuna_lrss.torch._short_trial import ShortTrial
 from optuna_lrss.torch._updates import Updates
 from optuna_lrss.torch._validation import Validation

@@ -18,8 +18,8 @@ from optuna_lrss.torch._lanes.rounds import Budget
 from optuna_lrss.torch._lanes.rounds import Rounds
 from optuna_lrss.torch._objective import _ONE_AT_A_TIME
 from optuna_lrss.torch._objective import StepObjective
-from optuna_lrss.torch._objective import _refuse_study
 from optuna_lrss.torch._short_trial import ShortTrial
+from optuna_lrss.torch._study_attributes import refuse_study
 
 
 if TYPE_CHECKING:
@@ -76,13 +76,13 @@ def optimize_lanes(
         ValueError: If an argument is out of its range; and as :class:`StepObjective` does.
     """
     _require(objective, lanes, n_trials, timeout)
-    _refuse_study(study)
+    refuse_study(study)
     budget = Budget(n_trials, timeout)
     caught = (catch,) if isinstance(catch, type) else tuple(catch)
     called = list(callbacks or ())
     reason: str | None = None
     try:
-        trials, width = _prepared(objective, lanes)
+        trials, width = _prepared(study, objective, lanes)
     except CannotVectoriseError as error:
         reason = str(error)
     else:
@@ -102,13 +102,14 @@ def optimize_lanes(
 
 
 def _prepared(
-    objective: StepObjective, lanes: int | Literal["auto"]
+    study: Study, objective: StepObjective, lanes: int | Literal["auto"]
 ) -> tuple[LaneTrials | None, int]:
     """The trials, and how many of them at a time; none where it is one."""
     alone = objective._source
     if not isinstance(alone, ShortTrial):
         raise CannotVectoriseError("from_factory builds another model for each trial")
     with _ONE_AT_A_TIME:
+        objective._settle(study)
         width = lanes_for(alone, objective._space) if lanes == "auto" else lanes
         return (LaneTrials(alone) if width > 1 else None), width
 
