@@ -46,13 +46,14 @@ from optuna_lrss.torch import find_lr
 
 
 #: Rounds in which all take turns, by model: one with BERT takes a quarter of an hour.
-ROUNDS = {"MLP": 7, "CNN with batch normalisation": 5, "BERT-mini": 2}
+ROUNDS = {"MLP": 7, "CNN with batch normalisation": 5, "BERT-mini": 1}
+LANES = 'find_lr(lanes="auto")'
 SEARCHES: dict[str, dict[str, Any]] = {
     "find_lr()": {},
     "find_lr(steps=20)": {"steps": 20},
     'find_lr(strategy="guided")': {"strategy": "guided"},
     'find_lr(strategy="guided", steps=20)': {"strategy": "guided", "steps": 20},
-    'find_lr(lanes="auto")': {"lanes": "auto"},
+    LANES: {"lanes": "auto"},
 }
 BARE = "pytorch-lr-finder"
 VALIDATED = "pytorch-lr-finder, validated"
@@ -82,10 +83,8 @@ def search(problem: Problem, loss: Any, **options: Any) -> Any:
     return find_lr(model, optimizer, loss, *problem.loaders(), progress=False, **options)
 
 
-def contestants() -> dict[str, Callable[[Problem, Any], Any]]:
-    rivals, _, _ = usable()
-    ours = {name: functools.partial(search, **options) for name, options in SEARCHES.items()}
-    return {**rivals, **ours}
+def searches_of(problem: Problem) -> dict[str, dict[str, Any]]:
+    return {n: options for n, options in SEARCHES.items() if problem.lanes or n != LANES}
 
 
 def seconds(run: Callable[[Problem, Any], Any], problem: Problem) -> float:
@@ -98,26 +97,26 @@ def seconds(run: Callable[[Problem, Any], Any], problem: Problem) -> float:
 
 
 def counts(run: Callable[[Problem, Any], Any], problem: Problem) -> dict[str, Any]:
-    """What a run does, counted in one that is not timed."""
+    """What a run does, and where the time of a search goes, in one that is not timed."""
     torch.manual_seed(0)
-    loss = Counted()
-    with quiet():
+    loss, clocks = Counted(), Clocks()
+    with quiet(), clocks.watching():
         result = run(problem, loss)
-    size = problem.batch_size
-    steps = getattr(result, "n_steps", None) or loss.calls
-    return {
+    found = {
         "trials": getattr(result, "n_trials", 1),
-        "steps": steps,
-        "passes": loss.calls,
+        "steps": getattr(result, "n_steps", None) or loss.calls,
         # A step costs its forward pass and twice as much for the backward one.
-        "forward_equivalents": (3 * loss.trained + loss.only_seen) / size,
-        "seen_rows": loss.only_seen,
+        "forward_equivalents": (3 * loss.trained + loss.only_seen) / problem.batch_size,
     }
+    return {**found, "parts": clocks.seconds} if hasattr(result, "n_trials") else found
 
 
 def measure(problem: Problem, rounds: int) -> dict[str, Any]:
     """Medians over rounds in which all take turns."""
-    runs = contestants()
+    searches = searches_of(problem)
+    ours = {name: functools.partial(search, **options) for name, options in searches.items()}
+    rivals, _, _ = usable()
+    runs: dict[str, Callable[[Problem, Any], Any]] = {**rivals, **ours}
     found: dict[str, Any] = {}
     for name, run in runs.items():  # torch's first calls are slow; these are not timed
         found[name] = counts(run, problem)
@@ -126,10 +125,9 @@ def measure(problem: Problem, rounds: int) -> dict[str, Any]:
     for _ in range(rounds):
         for name, run in runs.items():
             times[name].append(seconds(run, problem))
+            print(f"  {name}: {times[name]}", file=sys.stderr, flush=True)
     for name, values in times.items():
         found[name] |= {"seconds": statistics.median(values), "runs": values}
-    for name, options in SEARCHES.items():
-        found[name]["parts"] = parts_of(problem, options)
     return {"rounds": rounds, "runs": found}
 
 
@@ -170,6 +168,29 @@ class Clocks:
 
         return wrapper
 
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Inside, the functions of `PARTS` are timed, and the rest as a part of its own."""
+        undo: list[tuple[Any, str, Any]] = []
+
+        def put(owner: Any, attribute: str, value: Any) -> None:
+            undo.append((owner, attribute, getattr(owner, attribute)))
+            setattr(owner, attribute, value)
+
+        for part, places in PARTS.items():
+            for module, path in places:
+                *owners, attribute = path.split(".")
+                owner = importlib.import_module(f"optuna_lrss.{module}")
+                owner = functools.reduce(getattr, owners, owner)
+                put(owner, attribute, self.timed(getattr(owner, attribute), part))
+        _tell_longer_trials(self, put)
+        try:
+            with self.part("the rest"):
+                yield
+        finally:
+            for owner, attribute, value in reversed(undo):
+                setattr(owner, attribute, value)
+
 
 TRAINING, VALIDATION = "training steps", "validation"
 #: Which functions belong to which part, by module.
@@ -202,32 +223,6 @@ PARTS = {
     "analysis": (("torch._find_lr", "analyze"),),
     "paths": (("torch._path", "Path.add"), ("torch._short_trial", "ShortTrial._known_path")),
 }
-
-
-def parts_of(problem: Problem, options: dict[str, Any]) -> dict[str, float]:
-    """Processor seconds of a search, by part."""
-    clocks = Clocks()
-    undo: list[tuple[Any, str, Any]] = []
-
-    def put(owner: Any, attribute: str, value: Any) -> None:
-        undo.append((owner, attribute, getattr(owner, attribute)))
-        setattr(owner, attribute, value)
-
-    for part, places in PARTS.items():
-        for module, path in places:
-            *owners, attribute = path.split(".")
-            owner = importlib.import_module(f"optuna_lrss.{module}")
-            owner = functools.reduce(getattr, owners, owner)
-            put(owner, attribute, clocks.timed(getattr(owner, attribute), part))
-    _tell_longer_trials(clocks, put)
-    torch.manual_seed(0)
-    try:
-        with quiet(), clocks.part("the rest"):
-            search(problem, F.cross_entropy, **options)
-    finally:
-        for owner, attribute, value in reversed(undo):
-            setattr(owner, attribute, value)
-    return clocks.seconds
 
 
 def _tell_longer_trials(clocks: Clocks, put: Callable[[Any, str, Any], None]) -> None:

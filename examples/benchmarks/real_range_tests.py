@@ -40,6 +40,7 @@ class Problem:
         train: Training samples.
         validation: Validation samples.
         batch_size: Of both loaders.
+        lanes: Whether the model is small enough for lanes to be tried on a CPU.
     """
 
     build: Callable[[], nn.Module]
@@ -48,6 +49,7 @@ class Problem:
     train: Dataset[Any]
     validation: Dataset[Any]
     batch_size: int
+    lanes: bool = True
 
     def optimizer_of(self, model: nn.Module, lr: float) -> Optimizer:
         make: Any = self.optimizer
