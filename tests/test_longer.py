@@ -245,6 +245,23 @@ def test_no_longer_trial_is_more_than_half_of_the_training(
     assert [n for n in trials_at(study) if n is not None] == expected
 
 
+def test_longer_trials_are_asked_for_at_once() -> None:
+    study = new_study(height=0.0)
+    sampler = study.sampler
+    assert isinstance(sampler, LRStepSampler)
+    rounds: list[list[int | None]] = []
+    while not sampler.is_resolved(study):
+        asked: list[tuple[optuna.Trial, float]] = []
+        while not asked or sampler.has_more(study):
+            trial = study.ask()
+            asked.append((trial, objective(trial) - HEIGHT))
+        for trial, loss in asked:
+            study.tell(trial, loss)
+        rounds.append([claimed_horizon(trial) for trial, _ in asked])
+    assert rounds[-2:] == [[80] * 4, [80]]  # a first look, and one that depends on it
+    assert not sampler.has_more(study)
+
+
 def test_one_horizon_where_enough_is_gained() -> None:
     study = new_study(height=0.0)
     study.optimize(lambda t: objective(t) - HEIGHT, n_trials=100)

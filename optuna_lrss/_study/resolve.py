@@ -126,6 +126,16 @@ class Resolver:
         pending = [p.x for p in rivals if p.x is not None]
         return search_over(self._arguments, moment, curve, distribution).needs_more(pending)
 
+    def needs_longer(self, moment: Moment) -> bool:
+        """Whether a longer trial is needed that is not under way."""
+        due = self.open_horizon(moment)
+        if due is None:
+            return False
+        curve, search = due
+        rivals = moment.rivals(curve.leader, curve.configuration, search.horizon)
+        proposal = next(search.proposals([p.x for p in rivals if p.x is not None]), None)
+        return proposal is not None and proposal.needed
+
     def has_room(self, moment: Moment, leader: int) -> bool:
         """Whether a curve without results yet can use one more worker."""
         known = [c.items[-1] for c in moment.history.curves.values()]

@@ -163,7 +163,8 @@ class Worker:
         """Whether a useful learning rate is neither known nor under way."""
         moment = self.look()
         if moment.searched:
-            return any(self.resolver.needs_more(moment, curve) for curve in moment.searched)
+            short = any(self.resolver.needs_more(moment, curve) for curve in moment.searched)
+            return short or self.resolver.needs_longer(moment)
         name = self._arguments.param_name
         for trial in moment.history.unfinished.values():
             if isinstance(asked := trial.distributions.get(name), FloatDistribution):

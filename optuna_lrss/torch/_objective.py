@@ -277,9 +277,8 @@ class StepObjective:
             short_trial = self._short_trial_for(trial, study)
             space = self._space
             # Before a learning rate is asked for: what is written says which one to begin with.
-            if study is not None and study is not self._checked_study:
-                self._attributes.write_or_check(study, short_trial)
-                self._checked_study = study
+            if study is not None:
+                self._introduce(study, short_trial)
             lr = trial.suggest_float(space.param_name, space.low, space.high, log=True)
             return self._run(trial, short_trial, lr)
 
@@ -346,3 +345,9 @@ class StepObjective:
             ValueError: If it was begun with other steps.
         """
         self._attributes.begin(study)
+
+    def _introduce(self, study: Study, short_trial: ShortTrial) -> None:
+        """Writes into a study what its trials begin with, once."""
+        if study is not self._checked_study:
+            self._attributes.write_or_check(study, short_trial)
+            self._checked_study = study

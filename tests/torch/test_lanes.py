@@ -40,6 +40,7 @@ from optuna_lrss.torch import optimize_lanes
 from optuna_lrss.torch._lanes import count
 from optuna_lrss.torch._lanes.one_pass import LaneTrials
 from optuna_lrss.torch._lanes.one_pass import Recorded
+from optuna_lrss.torch._lanes.rounds import LEAST
 
 
 Trials = list[optuna.trial.FrozenTrial]
@@ -323,6 +324,52 @@ def test_a_round_asks_for_no_more_trials_than_are_of_use() -> None:
     assert all(b - a <= 8 for a, b in itertools.pairwise(sizes))
 
 
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Lanes and steps of each pass."""
+    train, found = LaneTrials.train, []
+
+    def noted(
+        self: LaneTrials, lrs: list[float], repeat: int = 0, steps: int | None = None
+    ) -> Any:
+        found.append((len(lrs), steps or self._settings.steps))
+        return train(self, lrs, repeat, steps)
+
+    monkeypatch.setattr(LaneTrials, "train", noted)
+    return found
+
+
+def test_longer_trials_go_together_and_what_is_left_alone(passes: list[tuple[int, int]]) -> None:
+    pieces = pieces_of(mlp, LANE_OPTIMIZERS["momentum"])
+    objective = objective_for(pieces, steps="auto", check_state=False)
+    study = new_study()
+    run_quietly(study, objective, lanes=17)
+    assert passes[0] == (17, 20)
+    assert passes[-1] == (4, 80)  # the first look around the upper end
+    assert all(lanes >= LEAST for lanes, _ in passes)
+    longer = [t for t in study.trials if t.user_attrs["lrss:trial"].get("horizon") == 80]
+    assert len(longer) > 4  # the others depend on what these four find
+    alone: Any = objective._source
+    losses = [alone.run(t.params["lr"], steps=80).loss for t in longer]
+    known = [(t.value, loss) for t, loss in zip(longer, losses, strict=True)]
+    learnt = [(found, loss) for found, loss in known if loss < alone.baseline]
+    assert learnt
+    for found, loss in learnt:
+        assert found == pytest.approx(loss, rel=1e-4)
+
+
+def test_trials_with_paths_go_alone_and_their_longer_ones_together(
+    passes: list[tuple[int, int]],
+) -> None:
+    pieces = pieces_of(mlp, LANE_OPTIMIZERS["momentum"])
+    alone = find_lr(*pieces, strategy="guided", progress=False)
+    together = find_lr(*pieces, strategy="guided", progress=False, lanes=17)
+    assert passes
+    assert all(steps > 20 for _, steps in passes)
+    assert together.curve.loss == pytest.approx(alone.curve.loss)  # the same search
+    assert together.recommended == pytest.approx(alone.recommended, rel=1e-3)
+
+
 def test_repeats_train_on_their_own_batches() -> None:
     objective = objective_for(pieces_of(mlp, LANE_OPTIMIZERS["momentum"]))
     study = new_study(repeats=2)
@@ -455,7 +502,7 @@ def test_a_pass_that_memory_does_not_hold_is_halved(monkeypatch: pytest.MonkeyPa
     objective = objective_for(pieces_of(mlp, LANE_OPTIMIZERS["sgd"]))
     study = new_study()
     run_quietly(study, objective, lanes=9, n_trials=12)
-    assert widths == [9, 5, 3, 2, 4, 2, 2, 2, 1]
+    assert widths == [9, 5, 3, 2, 4, 2, 2]  # what is left goes one by one
     assert [t.value for t in study.trials] == pytest.approx(
         [objective(trial_at(t.params["lr"])) for t in study.trials], rel=1e-4
     )

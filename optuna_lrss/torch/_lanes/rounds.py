@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 
 Callback = Callable[["Study", "FrozenTrial"], None]
 
+#: Fewer learning rates than this are trained one after the other: two of them in one pass take a
+#: third longer than that, since vectorising costs a step as much again (docs/results/lanes.md).
+LEAST = 3
+
 _log = optuna.logging.get_logger("optuna.optuna_lrss")  # seen and silenced with Optuna's own lines
 
 
@@ -104,8 +108,6 @@ class Rounds:
         self._catch = catch
         self._callbacks = callbacks
         self._recorded = Recorded(trials)
-        self._replayed = copy.copy(objective)
-        self._replayed._source = self._recorded
 
     def run(self, budget: Budget) -> str | None:
         """Goes on until the study is stopped or resolved, or the budget is spent.
@@ -114,6 +116,10 @@ class Rounds:
             Why it ended before that: what went wrong in a pass, whose trials have then been run
             one after the other.
         """
+        with _ONE_AT_A_TIME:  # before the first learning rate is asked for, as one trial would
+            self._objective._introduce(self._study, self._trials)
+        self._replayed = copy.copy(self._objective)
+        self._replayed._source = self._recorded
         failure: str | None = None
         with _as_optimize(self._study):
             while failure is None and not budget.is_spent and not self._study._stop_flag:
@@ -147,11 +153,13 @@ class Rounds:
             beat: Any = get_heartbeat_thread(trial._trial_id, study._storage)
             heartbeats.enter_context(beat)
             self._rate(trial)
+            if self._passes_on_paths(trial_steps(trial, self._objective._settings.steps)):
+                return
 
     def _finish_all(self, running: list[Trial]) -> str | None:
         """Trains, tells each trial; why the pass did not work, if it did not."""
         failure: str | None = None
-        recordings: list[Recording] = []
+        recordings: dict[int, Recording] = {}
         try:
             with _ONE_AT_A_TIME:
                 recordings = self._recordings(running)
@@ -159,9 +167,9 @@ class Rounds:
             failure = f"{type(error).__name__}: {error}"
         done = []
         for i, trial in enumerate(list(running)):
-            if failure is None:
+            if i in recordings:
                 self._recorded.recording = recordings[i]
-            objective = self._replayed if failure is None else self._objective
+            objective = self._replayed if i in recordings else self._objective
             done.append(self._finish(trial, objective))
             running.remove(trial)
         if isinstance(self._study.sampler, LRStepSampler):
@@ -176,16 +184,26 @@ class Rounds:
         space = self._objective._space
         return trial.suggest_float(space.param_name, space.low, space.high, log=True)
 
-    def _recordings(self, running: list[Trial]) -> list[Recording]:
-        """Those of each trial; other batches, of a repeat or a longer trial, take another pass."""
+    def _passes_on_paths(self, steps: int) -> bool:
+        """Whether such trials are looked at on the way, which a pass does not do."""
+        settings = self._objective._settings
+        return settings.paths and steps == settings.steps
+
+    def _recordings(self, running: list[Trial]) -> dict[int, Recording]:
+        """Those of each trial, by its place, but of trials that are better run alone.
+
+        Other batches, of a repeat or a longer trial, take another pass.
+        """
         short = self._objective._settings.steps
         kinds = [(self._objective._repeat(t), trial_steps(t, short)) for t in running]
         found: dict[int, Recording] = {}
         for kind in sorted(set(kinds)):
             rows = [i for i, k in enumerate(kinds) if k == kind]
+            if len(rows) < LEAST or self._passes_on_paths(kind[1]):
+                continue
             lrs = [self._rate(running[i]) for i in rows]
             found |= dict(zip(rows, self._trained(lrs, *kind), strict=True))
-        return [found[i] for i in range(len(running))]
+        return found
 
     def _trained(self, lrs: list[float], repeat: int, steps: int) -> list[Recording]:
         try:
