@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from typing import Any
 
+from optuna_lrss.torch._path import PathStart
 from optuna_lrss.torch._pieces import StepPieces
 from optuna_lrss.torch._random import derived_seed
 from optuna_lrss.torch._random import preserved_random_state
@@ -22,7 +23,7 @@ _BUILD = 100  # a seed's purpose, see _short_trial
 
 
 class Factory:
-    """Builds the pieces of each trial; remembers baseline and lag of each configuration.
+    """Builds the pieces of each trial; remembers what is evaluated once a configuration.
 
     Args:
         build: Returns the pieces for a trial.
@@ -44,7 +45,7 @@ class Factory:
         self._build = build
         self._settings = settings
         self._extra_state = extra_state
-        self._known: dict[tuple[Any, ...], tuple[float, float]] = {}
+        self._known: dict[tuple[Any, ...], tuple[float, float, PathStart | None]] = {}
         self._untrained: dict[tuple[Any, ...], dict[int, list[float]]] = {}
 
     def __call__(self, trial: BaseTrial, settle: Callable[[ShortTrial], None]) -> ShortTrial:
@@ -73,7 +74,7 @@ class Factory:
         known = key, short_trial.validated.samples  # another sample has another baseline
         if known in self._known:
             short_trial.recall(*self._known[known])
-        self._known[known] = short_trial.baseline, short_trial.lag
+        self._known[known] = short_trial.baseline, short_trial.lag, short_trial.path_start
         return short_trial
 
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -57,29 +58,37 @@ class NoPath:
         """Adds nothing."""
 
 
+class PathStart(NamedTuple):
+    """What paths of one configuration begin with.
+
+    Attributes:
+        reach: tau of each look and of the horizon; see :func:`measured_reach`.
+        untrained: The untrained model's loss on the samples that are looked at.
+    """
+
+    reach: dict[int, float]
+    untrained: float
+
+
 class Path(NoPath):
     """Looks at a model under way, on the same few validation samples each time.
 
     Args:
         validation: A validation over :func:`sample_of` the validation batches.
-        reach: tau of each look and of the horizon; see :func:`measured_reach`.
         training: Training batches, for running statistics.
     """
 
-    def __init__(
-        self, validation: Validation, reach: dict[int, float], training: list[Any]
-    ) -> None:
+    def __init__(self, validation: Validation, training: list[Any]) -> None:
         self._validate = validation
-        self._reach = reach
         self._training = training[:_STATISTICS]
-        self._untrained: float | None = None
+        #: To be known before the first trial.
+        self.known = PathStart({}, math.nan)
 
-    def begin(self) -> None:
-        """Looks at the untrained model, in train mode and with its buffers moved; once."""
-        if self._untrained is None:
-            self._validate.start()
-            self._validate.move_buffers(self._training)
-            self._untrained = self._look()
+    def untrained(self) -> float:
+        """Looks at the untrained model, in train mode and with its buffers moved."""
+        self._validate.start()
+        self._validate.move_buffers(self._training)
+        return self._look()
 
     def start(self) -> list[PathPoint]:
         """To be called before the first step of a trial; returns its path, still empty."""
@@ -88,11 +97,12 @@ class Path(NoPath):
 
     def add(self, path: list[PathPoint], step: int) -> None:
         """Looks at the model where step is one to look at."""
-        if step not in self._reach or self._untrained is None:
+        reach = self.known.reach
+        if step not in reach:
             return
-        excess = self._look() - self._untrained
+        excess = self._look() - self.known.untrained
         if math.isfinite(excess):
-            path.append(PathPoint(self._reach[step] / max(self._reach.values()), excess))
+            path.append(PathPoint(reach[step] / max(reach.values()), excess))
 
     def _look(self) -> float:
         loss, _ = self._validate(self._training)

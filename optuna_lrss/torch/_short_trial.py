@@ -35,6 +35,7 @@ from optuna_lrss.torch._optimizers import own_learning_rate
 from optuna_lrss.torch._optimizers import set_learning_rate
 from optuna_lrss.torch._path import NoPath
 from optuna_lrss.torch._path import Path
+from optuna_lrss.torch._path import PathStart
 from optuna_lrss.torch._path import measured_reach
 from optuna_lrss.torch._path import sample_of
 from optuna_lrss.torch._pieces import Outcome
@@ -122,14 +123,15 @@ class ShortTrial:
         self._choice = Choice(self._loaders, settings, self._batches(repeat=0), by_pilot=pilot)
         self._validated: Validated | None = None
         self._path: NoPath | None = None
+        self._path_start: PathStart | None = None
         self._path_batches: list[Any] = []
         self._validate = self._validation_on([])
         if not self._choice.is_open:
             self.validate_on(None)
 
-    def recall(self, baseline: float, lag: float) -> None:
+    def recall(self, baseline: float, lag: float, path_start: PathStart | None) -> None:
         """Takes what an equal trial has evaluated before."""
-        self._baseline, self._lag = baseline, lag
+        self._baseline, self._lag, self._path_start = baseline, lag, path_start
 
     @property
     def held_out(self) -> int:
@@ -318,15 +320,25 @@ class ShortTrial:
     def _known_path(self) -> NoPath:
         """Looks at the start once, and measures how far the optimizer reaches."""
         if self._path is None:
-            self._to_start()
-            self._start_training()
-            reach = measured_reach(self._optimizer, self._settings.steps, self.ratios)
-            self._to_start()
-            self._start_training()
-            looking = self._validation_on(self._path_batches)
-            self._path = path = Path(looking, reach, self._batches(repeat=0))
-            path.begin()
+            path = Path(self._validation_on(self._path_batches), self._batches(repeat=0))
+            if self._path_start is None:
+                self._to_start()
+                self._start_training()
+                reach = measured_reach(self._optimizer, self._settings.steps, self.ratios)
+                self._to_start()
+                self._start_training()
+                self._path_start = PathStart(reach, path.untrained())
+            path.known = self._path_start
+            self._path = path
         return self._path
+
+    @property
+    def path_start(self) -> PathStart | None:
+        """What paths begin with, evaluated once; ``None`` where nobody looks."""
+        if self._settings.paths and self._path_start is None:
+            with self._untouched(), torch.enable_grad():
+                self._known_path()
+        return self._path_start
 
     # --- Validation -----------------------------------------------------------------------------
 
@@ -358,6 +370,7 @@ class ShortTrial:
         self._validate = self._validation_on(batches)
         self._baseline = None
         self._path = None if self._settings.paths else NoPath()
+        self._path_start = None
         self._path_batches = sample_of(batches, self._batches(repeat=0)[0])
 
     def _validation_on(self, batches: list[Any]) -> Validation:
