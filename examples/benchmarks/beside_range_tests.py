@@ -3,7 +3,7 @@
 pytorch-lr-finder with and without validation, Lightning's Tuner and fastai's lr_find take turns
 with find_lr in its variants, on the same model, optimizer and data, in one process a model.
 A package that is not installed is left out. Models that are measured already, with the same code,
-are not measured again.
+are not measured again; ``--only`` measures some again and keeps the others as they are.
 
     pip install torch-lr-finder lightning transformers fastai
     python examples/benchmarks/beside_range_tests.py
@@ -335,20 +335,22 @@ def measured(name: str, rounds: int) -> dict[str, Any]:
     return found
 
 
-def known_models(folder: Path | None) -> dict[str, Any]:
-    """What an earlier run has measured with this code."""
+def known_models(folder: Path | None, again: list[str] | None) -> dict[str, Any]:
+    """What an earlier run has measured: with this code, or without those to measure again."""
     path = None if folder is None else folder / "beside_range_tests.json"
     if path is None or not path.exists():
         return {}
-    figures = json.loads(path.read_text(encoding="utf-8"))
-    models: dict[str, Any] = figures["models"]
-    return models if figures["code"] == code_fingerprint() else {}
+    known = json.loads(path.read_text(encoding="utf-8"))["models"]
+    if again is not None:
+        return {name: model for name, model in known.items() if name not in again}
+    return {name: model for name, model in known.items() if model["code"] == code_fingerprint()}
 
 
 def main() -> None:
     options = parser(__doc__)
     options.add_argument("--model", choices=PROBLEMS, help="measure this one, print its figures")
     options.add_argument("--rounds", type=int, default=1, help="with --model")
+    options.add_argument("--only", nargs="+", choices=PROBLEMS, help="measure these again")
     arguments = options.parse_args()
     if arguments.model is not None:
         torch.set_num_threads(1)  # on models this small, threads wait more than they work
@@ -357,24 +359,21 @@ def main() -> None:
     started = time.perf_counter()
     folder = output_folder(arguments)
     _, versions, missing = usable()
-    figures: dict[str, Any] = {"code": code_fingerprint(), "versions": versions}
-    models = known_models(folder)
-    if importlib.util.find_spec("transformers") is None:
-        missing.append("BERT-mini (transformers)")
-    figures |= {"missing": missing, "models": models}
-    for name in ["MLP"] if arguments.smoke else PROBLEMS:
-        if name in models or (name == "BERT-mini" and missing and "BERT" in missing[-1]):
-            continue
-        what = (PROBLEMS[name].__doc__ or "").strip().rstrip(".")
-        rounds = 1 if arguments.smoke else ROUNDS[name]
-        models[name] = {"what": what, **measured(name, rounds)}
-        wall = figures.get("wall", 0.0) + time.perf_counter() - started
+    names = ["MLP"] if arguments.smoke else list(PROBLEMS)
+    if importlib.util.find_spec("transformers") is None and not arguments.smoke:
+        names.remove("BERT-mini")
+        missing.append("BERT-mini (no transformers)")
+    known = known_models(folder, arguments.only)
+    figures: dict[str, Any] = {"versions": versions, "missing": missing, "models": {}}
+    for name in names:
+        if name not in known:
+            what = (PROBLEMS[name].__doc__ or "").strip().rstrip(".")
+            rounds = 1 if arguments.smoke else ROUNDS[name]
+            known[name] = {"code": code_fingerprint(), "what": what, **measured(name, rounds)}
+        figures["models"] = {n: known[n] for n in PROBLEMS if n in known}
+        wall = time.perf_counter() - started
         figures["source"] = provenance("beside_range_tests", wall, smoke=arguments.smoke)
         write_figures(folder, "beside_range_tests", figures)
-    if "source" not in figures:
-        figures["source"] = provenance(
-            "beside_range_tests", time.perf_counter() - started, smoke=arguments.smoke
-        )
     write_page(folder, "beside_range_tests", figures, render)
 
 

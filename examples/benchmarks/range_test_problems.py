@@ -89,7 +89,7 @@ class Classifier(nn.Module):
 
 
 def bert() -> Problem:
-    """BERT of 4 layers, 256 wide, with random weights, on AG News: 32 words, batches of 8, AdamW."""
+    """BERT of 4 layers, 256 wide, with random weights, on AG News, batches of 8, AdamW."""
     sys.path.insert(0, str(ROOT))
     data: Any = importlib.import_module("examples.paper._data")
     texts: dict[str, list[str]] = {}

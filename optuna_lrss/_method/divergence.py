@@ -117,8 +117,12 @@ def is_beyond_wall(excess: Sequence[float], scale: float, *, steps: int | None =
         len(last) < _RISEN_STEPS or len(excess) < max(_FIRST_STOP, _FIRST_STOP_SHARE * steps)
     ):
         return False
+    total = 0.0
+    for value in last:  # at every step of every trial, where an array's mean takes longer
+        total += value
+    high = total / len(last) > _RISEN * scale
     returning = last[-1] < last[0] or last[-1] < _NEAR_HIGHEST * max(excess)
-    return bool(np.mean(last) > _RISEN * scale) and (steps is None or not returning)
+    return high and (steps is None or not returning)
 
 
 def contradicted(loss: FloatArray, baseline: float | None) -> NDArray[np.bool_]:

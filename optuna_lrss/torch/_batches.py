@@ -338,6 +338,10 @@ def _mapped(batch: Any, change: Callable[[Any], Any]) -> Any:
     Mappings, tuples, lists and data classes are structure; a tensor, and any object that has a
     ``to`` of its own (a packed sequence, a graph), is a leaf.
     """
+    if isinstance(batch, Tensor):  # nearly all leaves, and the checks below take longer than
+        return change(batch)  # a copy of a small one
+    if type(batch) in (list, tuple):
+        return type(batch)([_mapped(item, change) for item in batch])
     if isinstance(batch, MutableMapping):
         same_kind = copy.copy(batch)
         for key, item in batch.items():

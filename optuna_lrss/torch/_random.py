@@ -6,6 +6,7 @@ nobody has touched is left alone: seeding it would reach into the caller's first
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -43,6 +44,7 @@ def seed_everything(seed: int) -> None:
         torch.mps.manual_seed(seed)
 
 
+@functools.lru_cache(maxsize=256)  # a few for each repeat, asked for in each trial
 def derived_seed(*parts: int) -> int:
     """One seed of 63 bits from several numbers; different numbers give unrelated seeds."""
     high, low = np.random.SeedSequence(parts).generate_state(2, np.uint32)

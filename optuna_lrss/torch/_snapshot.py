@@ -190,6 +190,10 @@ def _saved_state_dict(value: Any) -> Undo:
 
 
 def _saved_dict(value: dict[Any, Any]) -> Undo:
+    # By the built-in's own methods: a Counter's update adds.
+    kind = OrderedDict if isinstance(value, OrderedDict) else dict
+    if not value:  # as most of a module's are, for hooks that nobody has set
+        return lambda: kind.clear(value) if value else None
     keys, items = list(value), list(value.values())
 
     def put_back() -> None:
@@ -200,8 +204,6 @@ def _saved_dict(value: dict[Any, Any]) -> Undo:
             and all(map(operator.is_, value.values(), items))
         )
         if not same:
-            # By the built-in's own methods: a Counter's update adds.
-            kind = OrderedDict if isinstance(value, OrderedDict) else dict
             kind.clear(value)
             for key, item in zip(keys, items, strict=True):
                 kind.__setitem__(value, key, item)
