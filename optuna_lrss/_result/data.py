@@ -163,7 +163,13 @@ class AnalysisData:
         }
 
     def sureness(self, pick: str) -> Sureness:
-        """What the landscapes say of ``recommended`` or ``peak``, as they were measured here."""
+        """What the landscapes say of ``recommended`` or ``peak``, as they were measured here.
+
+        Raises:
+            ValueError: If it is neither.
+        """
+        if pick not in ("recommended", "peak"):
+            raise ValueError(f"pick={pick!r} must be 'recommended' or 'peak'.")
         return sureness(pick, longer=self.horizon > self.steps, enough=self.gained >= ENOUGH)
 
     @cached_property
