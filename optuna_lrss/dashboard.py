@@ -22,6 +22,7 @@ from optuna_lrss._result.analysis import analyze
 from optuna_lrss._result.pick_doubts import training_note
 from optuna_lrss._result.report import cost_of
 from optuna_lrss._result.report import window_name
+from optuna_lrss._study.arguments import is_number
 from optuna_lrss._study.claims import Claim
 from optuna_lrss._study.keys import TRIAL
 from optuna_lrss.visualization import plot_lr_curve
@@ -97,7 +98,7 @@ def publish(
         ValueError: If the study has several objectives, or ``min_interval`` is negative.
         ImportError: If optuna-dashboard or plotly is not installed.
     """
-    if not min_interval >= 0.0:
+    if not (is_number(min_interval) and min_interval >= 0.0):
         raise ValueError(f"min_interval={min_interval!r} must be 0 or more seconds.")
     dashboard = _dashboard()
     if trial is None:
@@ -286,7 +287,12 @@ def with_columns(objective: Callable[[Trial], float]) -> Callable[[Trial], float
 
     Returns:
         The objective with columns.
+
+    Raises:
+        ValueError: If it cannot be called.
     """
+    if not callable(objective):
+        raise ValueError(f"objective={objective!r} must be a function of a trial.")
 
     def wrapped(trial: Trial) -> float:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import math
@@ -61,9 +62,30 @@ def test_the_grid_reaches_as_far_as_the_picks_do(finetuning: ModuleType) -> None
 
 def test_a_run_is_whole_when_its_grid_is(finetuning: ModuleType) -> None:
     run: dict[str, Any] = {"search": finetuning.stored(searched(1e-3))}
-    fixed = {"3e-4": 3e-4}
-    assert not finetuning.is_whole(run, [-10, -9], fixed)
-    rates = finetuning.rates_of(run, [-10, -9], fixed)
-    run["grid"] = {finetuning.key(lr): 50.0 for lr in rates}
-    assert finetuning.is_whole(run, [-10, -9], fixed)
-    assert {"recommended", "max_lr"} <= set(finetuning.picks_of(run))
+    setting = finetuning.Setting(None, {"3e-4": 3e-4}, exponents=[-10, -9], seeds=1)
+    assert not finetuning.is_whole(run, setting)
+    run["grid"] = {finetuning.key(lr): 50.0 for lr in finetuning.rates_of(run, setting)}
+    assert finetuning.is_whole(run, setting)
+    assert not finetuning.is_whole(run, dataclasses.replace(setting, range_test=True))
+    assert {"peak", "recommended", "max_lr"} <= set(finetuning.picks_of(run))
+
+
+def test_trials_are_counted_by_horizon_over_the_seeds(finetuning: ModuleType) -> None:
+    def run(*horizons: int | None) -> dict[str, Any]:
+        claims = [{} if h is None else {"lrss:claim": {"horizon": h}} for h in horizons]
+        trials = [{"system_attrs": claim} for claim in claims]
+        return {"search": {"user_attrs": {"lrss:steps": 20}, "trials": trials}}
+
+    said = finetuning.trials_of([run(None, None, 50), run(None, None, 50, 50)])
+    assert said == "2 trials of 20 steps, 1 to 2 trials of 50 steps"
+
+
+def test_runs_of_another_length_are_not_mixed(finetuning: ModuleType) -> None:
+    setting = finetuning.Setting(None, {}, exponents=[-9], seeds=2, steps=400)
+    figures: dict[str, Any] = {"runs": [{"seed": 0, "steps": 100, "picks": {}}]}
+    made = finetuning._runs_of(figures, setting)
+    assert [(r["seed"], r["steps"]) for r in made] == [(0, 400), (1, 400)]
+    assert len(figures["runs"]) == 3
+    assert finetuning.whole_runs(figures, setting) == []
+    made[1]["picks"] = {}
+    assert finetuning.whole_runs(figures, setting) == [made[1]]

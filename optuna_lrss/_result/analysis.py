@@ -34,6 +34,7 @@ from optuna_lrss._result.inputs import lag_of
 from optuna_lrss._result.inputs import require_arguments
 from optuna_lrss._result.lr_analysis import LRAnalysis
 from optuna_lrss._study.arguments import Arguments
+from optuna_lrss._study.arguments import checked_values
 from optuna_lrss._study.attributes import count_in
 from optuna_lrss._study.attributes import number_in
 from optuna_lrss._study.curve_search import GUIDED
@@ -317,11 +318,11 @@ def _select(history: StudyHistory, configuration: Mapping[str, Any] | None) -> O
         if len(curves) > 1 and len(chosen.curve()) < 3:
             raise TooFewPointsError(_scattered(list(curves.values()), history.param_name))
         return chosen
-    key = configuration_of(dict(configuration), history.param_name)
+    values = checked_values("configuration", configuration)
+    key = configuration_of(values, history.param_name)
     if key not in curves:
         raise ValueError(
-            f"configuration={dict(configuration)!r} is not in the study; it has "
-            f"{[dict(c) for c in curves]}."
+            f"configuration={values!r} is not in the study; it has {[dict(c) for c in curves]}."
         )
     return curves[key]
 

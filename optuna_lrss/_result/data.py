@@ -194,7 +194,13 @@ class AnalysisData:
         return work / (self.n_steps + work)
 
     def sureness(self, pick: str) -> Sureness:
-        """What the landscapes say of ``recommended`` or ``peak``, as they were measured here."""
+        """What the landscapes say of ``recommended`` or ``peak``, as they were measured here.
+
+        Raises:
+            ValueError: If it is neither.
+        """
+        if pick not in ("recommended", "peak"):
+            raise ValueError(f"pick={pick!r} must be 'recommended' or 'peak'.")
         return sureness(pick, longer=self.horizon > self.steps, enough=self.gained >= ENOUGH)
 
     @cached_property

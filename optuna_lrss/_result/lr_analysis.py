@@ -32,6 +32,7 @@ from optuna_lrss._result.inputs import is_count
 from optuna_lrss._result.pick_doubts import judged_by_length
 from optuna_lrss._result.report import report
 from optuna_lrss._study.arguments import is_number
+from optuna_lrss._study.arguments import require_positive
 
 
 if TYPE_CHECKING:
@@ -88,7 +89,9 @@ class LRAnalysis(AnalysisData):
             ValueError: If the pick is unknown, or a group has no learning rate or the first
                 group's is 0, so that there are no ratios.
         """
-        (lr,) = second_study.learning_rates(self, (pick or "recommended",), "pick")
+        (lr,) = second_study.learning_rates(
+            self, ("recommended" if pick is None else pick,), "pick"
+        )
         kinds = {cls.__name__ for cls in type(target).__mro__}  # no framework is imported for this
         if "Trainer" in kinds:
             from optuna_lrss.integrations import transformers
@@ -160,7 +163,7 @@ class LRAnalysis(AnalysisData):
                 "which the learning rate may be too high."
             )
         names = {"constant": "recommended", "decay": "peak"}
-        if schedule not in names:
+        if schedule not in tuple(names):
             raise ValueError(f"schedule={schedule!r} is unknown, use one of {tuple(names)}.")
         name = names[schedule]
         return self.sureness(name).at_risk(getattr(self, name), risk)
@@ -322,6 +325,7 @@ class LRAnalysis(AnalysisData):
         """Where a schedule starts and how high it goes: a peak below the window lowers both."""
         if peak is None:
             peak = peak_lr(self.with_total_steps(total_steps).recommended, held=held)
+        peak = require_positive("peak", peak, "a learning rate, or None for the pick")
         return {"low": min(self.min_lr, peak / 2), "peak": peak}
 
     def distribution(self) -> FloatDistribution:
@@ -354,7 +358,7 @@ class LRAnalysis(AnalysisData):
             ValueError: If a pick is unknown.
         """
         name = param_name if param_name is not None else self.param_name
-        second_study.enqueue_picks(self, study, picks, params or {}, name)
+        second_study.enqueue_picks(self, study, picks, {} if params is None else params, name)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain Python values; diverged losses stay ``inf``."""

@@ -18,6 +18,8 @@ from tqdm import tqdm
 from optuna_lrss._result.standing import Standing
 from optuna_lrss._result.standing import lowest_loss
 from optuna_lrss._result.standing import standing
+from optuna_lrss._study.arguments import checked_name
+from optuna_lrss._study.arguments import require_budget
 from optuna_lrss._study.clock import Clock
 from optuna_lrss._study.history import StudyHistory
 from optuna_lrss._study.trials import Observation
@@ -69,6 +71,7 @@ class SearchProgress:
         timeout: The same in seconds.
 
     Raises:
+        ValueError: If the name is none, or a limit is out of its range.
         ImportError: If ``plot`` is asked for without matplotlib.
     """
 
@@ -81,7 +84,8 @@ class SearchProgress:
         n_trials: int | None = None,
         timeout: float | None = None,
     ) -> None:
-        self._history = StudyHistory(param_name)
+        require_budget(n_trials, timeout)
+        self._history = StudyHistory(checked_name(param_name))
         self._text = text
         self._n_trials = n_trials
         self._timeout = timeout

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from collections.abc import Mapping
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from typing import Any
 
 from optuna_lrss._result.data import PICKS
 from optuna_lrss._result.data import AnalysisData
 from optuna_lrss._result.pick_doubts import is_narrow
+from optuna_lrss._study.arguments import checked_name
+from optuna_lrss._study.arguments import checked_values
 
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ def training_window(data: AnalysisData, what: str) -> tuple[float, float]:
 def enqueue_picks(
     data: AnalysisData,
     study: Study,
-    picks: Sequence[str],
+    picks: Any,
     params: Mapping[str, Any],
     param_name: str,
 ) -> None:
@@ -59,14 +61,15 @@ def enqueue_picks(
         param_name: Name of the learning rate in the study.
 
     Raises:
-        ValueError: If a pick is unknown.
+        ValueError: If a pick is unknown, the name is none, or ``params`` is no dict.
     """
-    wanted = (picks,) if isinstance(picks, str) else tuple(picks)
-    for lr in dict.fromkeys(learning_rates(data, wanted, "picks")):
-        study.enqueue_trial({**params, param_name: lr}, skip_if_exists=True)
+    listed = isinstance(picks, Iterable) and not isinstance(picks, str)
+    others, name = checked_values("params", params), checked_name(param_name)
+    for lr in dict.fromkeys(learning_rates(data, picks if listed else [picks], "picks")):
+        study.enqueue_trial({**others, name: lr}, skip_if_exists=True)
 
 
-def learning_rates(data: AnalysisData, picks: Sequence[str], argument: str) -> list[float]:
+def learning_rates(data: AnalysisData, picks: Iterable[str], argument: str) -> list[float]:
     """The learning rates of picks and window ends, by name.
 
     Args:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 from typing import Any
@@ -174,6 +175,33 @@ def require_count(name: str, value: object, *, at_least: int = 1) -> None:
     """Refuses what is not a whole number, or too small."""
     if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
         raise ValueError(f"{name}={value!r} must be a whole number of at least {at_least}.")
+
+
+def require_budget(n_trials: object, timeout: object) -> None:
+    """Refuses what ``study.optimize`` could not stop at; ``None`` is no limit."""
+    if n_trials is not None:
+        require_count("n_trials", n_trials, at_least=0)
+    if timeout is not None and not (is_number(timeout) and timeout > 0):
+        raise ValueError(
+            f"timeout={timeout!r} must be a number of seconds above 0, or None for no limit."
+        )
+
+
+def checked_seed(seed: object) -> int | None:
+    """A seed for random numbers; ``None`` for another one each time."""
+    if seed is None or isinstance(seed, numbers.Integral):
+        return None if seed is None else int(seed)
+    raise ValueError(f"seed={seed!r} must be a whole number, or None for another one each time.")
+
+
+def checked_values(name: str, values: object) -> dict[str, Any]:
+    """Values of parameters by their names."""
+    if not isinstance(values, Mapping):
+        raise ValueError(
+            f"{name}={values!r} must be a dict from the names of parameters to their values, such "
+            "as {'batch_size': 64}."
+        )
+    return dict(values)
 
 
 def is_number(value: object) -> TypeGuard[float]:

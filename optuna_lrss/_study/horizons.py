@@ -67,8 +67,10 @@ def trial_steps(trial: BaseTrial, default: int = BASE_STEPS) -> int:
         short trials.
 
     Raises:
-        ValueError: If nothing has been suggested to the trial yet.
+        ValueError: If nothing has been suggested to the trial yet, or ``default`` is no positive
+            whole number.
     """
+    _require_steps(default)
     if not trial.params:
         raise ValueError(
             f"trial {trial.number} has no learning rate yet, with which its steps are chosen: "
@@ -76,6 +78,13 @@ def trial_steps(trial: BaseTrial, default: int = BASE_STEPS) -> int:
         )
     horizon = claimed_horizon(trial)
     return default if horizon is None else horizon
+
+
+def _require_steps(default: object) -> None:
+    if isinstance(default, bool) or not isinstance(default, int) or default < 1:
+        raise ValueError(
+            f"default={default!r} must be a whole number of at least 1: a short trial's steps."
+        )
 
 
 def claimed_horizon(trial: BaseTrial) -> int | None:

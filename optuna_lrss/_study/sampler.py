@@ -22,6 +22,7 @@ from optuna_lrss._study.arguments import checked_base_sampler
 from optuna_lrss._study.arguments import checked_distribution
 from optuna_lrss._study.arguments import checked_name
 from optuna_lrss._study.arguments import checked_options
+from optuna_lrss._study.arguments import checked_seed
 from optuna_lrss._study.arguments import checked_start
 from optuna_lrss._study.arguments import require_count
 from optuna_lrss._study.arguments import require_positive
@@ -126,7 +127,7 @@ class LRStepSampler(BaseSampler):
         )
         self._param_name = checked_name(param_name)
         base_sampler = checked_base_sampler(base_sampler)
-        self._base_sampler = base_sampler if base_sampler is not None else TPESampler(seed=seed)
+        self._base_sampler = base_sampler or TPESampler(seed=checked_seed(seed))
         arguments = Arguments(
             param_name=param_name,
             options=options,

@@ -9,9 +9,7 @@ import warnings
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
-from collections.abc import Sequence
 from contextlib import contextmanager
-from itertools import islice
 from typing import Any
 
 import torch
@@ -19,6 +17,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from optuna_lrss._result.lr_analysis import LRAnalysis
+from optuna_lrss.integrations._lightning_batches import stage
+from optuna_lrss.integrations._lightning_batches import training_batches
+from optuna_lrss.integrations._lightning_batches import validation_batches
+from optuna_lrss.integrations._lightning_batches import validation_loaders
 from optuna_lrss.integrations._preserve import preserved
 from optuna_lrss.integrations._search import Batches
 from optuna_lrss.integrations._search import Schedule
@@ -29,7 +31,6 @@ from optuna_lrss.integrations._search import length_of_training
 from optuna_lrss.integrations._search import peak_rates
 from optuna_lrss.integrations._search import schedule_of
 from optuna_lrss.torch import find_lr as _find_lr
-from optuna_lrss.torch._batches import Position
 
 
 try:
@@ -156,8 +157,10 @@ def schedule(trainer: Any) -> Schedule:
     if not trainer.lr_scheduler_configs:
         return "constant"
     config = trainer.lr_scheduler_configs[0]
-    whole = _steps_of(trainer) if config.interval == "step" else float(trainer.max_epochs or 0)
-    return schedule_of(config.scheduler, whole / config.frequency)
+    batches = trainer.num_training_batches  # inf where the loader cannot say
+    epoch = -(-batches // trainer.accumulate_grad_batches) if batches < math.inf else math.inf
+    every = config.frequency * (1 if config.interval == "step" else epoch)
+    return schedule_of(config.scheduler, _steps_of(trainer), every)
 
 
 def _steps_of(trainer: Any) -> float:
@@ -198,9 +201,9 @@ def base_lr(trainer: Any, module: Any, name: str | None, *, needed: bool) -> flo
             f"the module's {name}={value!r} must be a number above 0, to see how the optimizer's "
             "param groups depend on it (any will do)."
         )
-    now = peak_rates(only_optimizer(trainer))
+    now = _peaks(trainer)
     parsing.lightning_setattr(module, name, 2 * value)
-    doubled = peak_rates(_another_optimizer(trainer))
+    doubled = _peaks_made_anew(trainer)
     parsing.lightning_setattr(module, name, value)
     fixed = [i for i, (a, b) in enumerate(zip(now, doubled, strict=True)) if b < 1.99 * a]
     if len(fixed) == len(now) and needed:
@@ -219,14 +222,23 @@ def base_lr(trainer: Any, module: Any, name: str | None, *, needed: bool) -> flo
     return float(value)
 
 
-def _another_optimizer(trainer: Any) -> Optimizer:
-    """What configure_optimizers gives if it is called once more."""
+def _scheduler(trainer: Any) -> Any:
+    configs = trainer.lr_scheduler_configs
+    return configs[0].scheduler if configs else None
+
+
+def _peaks(trainer: Any) -> list[float]:
+    return peak_rates(only_optimizer(trainer), _scheduler(trainer))
+
+
+def _peaks_made_anew(trainer: Any) -> list[float]:
+    """Those of what configure_optimizers gives if it is called once more."""
     strategy = trainer.strategy
     before = strategy.optimizers, strategy.lr_scheduler_configs
     strategy.setup_optimizers(trainer)
-    optimizer = only_optimizer(trainer)
+    peaks = _peaks(trainer)
     strategy.optimizers, strategy.lr_scheduler_configs = before
-    return optimizer
+    return peaks
 
 
 # --- The search, inside of a run that has begun --------------------------------------------------
@@ -240,19 +252,19 @@ def search(
     monitor: str | None,
     options: SearchOptions,
 ) -> LRAnalysis:
-    hold_at_peak(optimizer)
+    hold_at_peak(optimizer, _scheduler(trainer))
     trainer.fit_loop.setup_data()
     training = trainer.fit_loop._combined_loader
     if training is None:
         raise ValueError("there is no training data: give train_dataloaders or a datamodule.")
-    validation = _validation_loaders(trainer)
+    validation = validation_loaders(trainer)
     module.train()
     return _find_lr(
         module,
         optimizer,
         _Loss(trainer, monitor, several=len(validation) > 1),
-        Batches(lambda _: _training_batches(trainer, training), training.flattened),
-        Batches(lambda _: _validation_batches(trainer, validation), validation)
+        Batches(lambda _: training_batches(trainer, training), training.flattened),
+        Batches(lambda _: validation_batches(trainer, validation), validation)
         if validation
         else None,
         loss_form="model",
@@ -287,7 +299,7 @@ class _Loss:
                 vars(part).update(log=self._log, log_dict=self._log_dict)
 
     def __call__(self, model: pl.LightningModule, batch: tuple[Any, int, int]) -> Tensor:
-        with _stage(self._trainer, training=model.training):
+        with stage(self._trainer, training=model.training):
             if model.training or self._monitor is None:
                 return _loss_in(self._step("training_step", batch))
             self._logged.clear()
@@ -341,20 +353,6 @@ def _loss_in(output: Any) -> Tensor:
     return loss
 
 
-@contextmanager
-def _stage(trainer: Any, *, training: bool) -> Iterator[None]:
-    """``trainer.training`` or ``trainer.validating``, which hooks ask for."""
-    before = trainer.state.stage
-    if training:
-        trainer.training = True
-    else:
-        trainer.validating = True
-    try:
-        yield
-    finally:
-        trainer.state.stage = before
-
-
 def _autocast(trainer: Any) -> torch.dtype | None:
     precision = str(trainer.precision)
     return autocast_of(precision) if precision.endswith("mixed") else None
@@ -369,41 +367,3 @@ def _clipping(trainer: Any, module: Any, optimizer: Optimizer) -> Callable[[], o
         gradient_clip_val=trainer.gradient_clip_val,
         gradient_clip_algorithm=trainer.gradient_clip_algorithm,
     )
-
-
-# --- Batches -------------------------------------------------------------------------------------
-
-
-def _training_batches(trainer: Any, loader: Any) -> Iterator[tuple[Any, int, int]]:
-    most = trainer.fit_loop.max_batches  # what limit_train_batches leaves; may be inf
-    for batch, index, _ in islice(loader, most if isinstance(most, int) else None):
-        with _stage(trainer, training=True):
-            ready = _transferred(trainer, batch, 0)
-        yield ready, index, 0
-
-
-def _validation_loaders(trainer: Any) -> list[Any]:
-    source = trainer.fit_loop.epoch_loop.val_loop._data_source
-    if not source.is_defined() or trainer.limit_val_batches == 0:
-        return []
-    loaders = source.dataloader()
-    if isinstance(loaders, Sequence):
-        return list(loaders)
-    return list(getattr(loaders, "flattened", [loaders]))
-
-
-def _validation_batches(trainer: Any, loaders: list[Any]) -> Iterator[tuple[Any, int, int]]:
-    limit = trainer.limit_val_batches
-    for place, loader in enumerate(loaders):
-        most = limit if isinstance(limit, int) else None if limit == 1.0 else len(loader) * limit
-        for index, batch in enumerate(islice(loader, None if most is None else int(most))):
-            with _stage(trainer, training=False):
-                ready = _transferred(trainer, batch, place)
-            yield ready, Position(index), place
-
-
-def _transferred(trainer: Any, batch: Any, loader: int) -> Any:
-    """The batch as the step gets it, after the hooks around its transfer to the device."""
-    batch = trainer.precision_plugin.convert_input(batch)
-    batch = trainer.lightning_module._on_before_batch_transfer(batch, dataloader_idx=loader)
-    return trainer.strategy.batch_to_device(batch, dataloader_idx=loader)

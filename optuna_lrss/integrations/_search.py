@@ -15,10 +15,12 @@ from typing import cast
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import CyclicLR
 
+from optuna_lrss._method.recommend import peak_lr
 from optuna_lrss._result.lr_analysis import LRAnalysis
 from optuna_lrss.torch._optimizers import set_learning_rate
+from optuna_lrss.torch._planned_rates import planned_rates
 from optuna_lrss.torch._settings import Steps
 from optuna_lrss.torch._settings import ValidationBatches
 
@@ -110,26 +112,29 @@ def checked_lr(lr: float) -> float:
     return float(lr)
 
 
-def peak_rates(optimizer: Optimizer) -> list[float]:
-    """Learning rate of each param group at the peak of the schedule that is attached to it.
+def peak_rates(optimizer: Optimizer, scheduler: Any = None) -> list[float]:
+    """Learning rate of each param group at the peak of its schedule.
 
-    A cyclical schedule keeps its peak in the group (``max_lr``); all others start from the
-    group's learning rate (``initial_lr``) and scale it down.
+    ``CyclicLR`` keeps its peaks in the scheduler, ``OneCycleLR`` in the groups (``max_lr``); all
+    others start from the group's learning rate (``initial_lr``) and scale it down.
     """
     rates = []
-    for group in optimizer.param_groups:
-        rate = group.get("max_lr", group.get("initial_lr", group["lr"]))
+    for i, group in enumerate(optimizer.param_groups):
+        if isinstance(scheduler, CyclicLR):
+            rate = scheduler.max_lrs[i]
+        else:
+            rate = group.get("max_lr", group.get("initial_lr", group["lr"]))
         rates.append(float(rate.item()) if isinstance(rate, Tensor) else float(rate))
     return rates
 
 
-def hold_at_peak(optimizer: Optimizer) -> None:
+def hold_at_peak(optimizer: Optimizer, scheduler: Any = None) -> None:
     """Sets each group to its peak, whatever a warm-up has made of it.
 
     Raises:
         ValueError: If no group has a learning rate above 0, so that there is no ratio to keep.
     """
-    rates = peak_rates(optimizer)
+    rates = peak_rates(optimizer, scheduler)
     if not rates[0] > 0.0:
         raise ValueError(
             f"the optimizer's param groups have the learning rates {rates}: the first must be "
@@ -138,61 +143,45 @@ def hold_at_peak(optimizer: Optimizer) -> None:
     set_learning_rate(optimizer, 1.0, rates)
 
 
-#: What a schedule makes of the learning rate until the training ends.
-Schedule = Literal["constant", "decaying", "unknown"]
+#: What a schedule makes of the learning rate until the training ends: it stays, falls, or stays
+#: for most of the training and then falls.
+Schedule = Literal["constant", "decaying", "held", "unknown"]
 
-#: Schedules by the names that transformers and torch give them. What stands at its peak for most
-#: of the training (warmup_stable_decay), waits for a plateau, goes up and down or is composed is
-#: not among them.
-_SCHEDULES: dict[str, Schedule] = {
-    **dict.fromkeys(("constant", "constant_with_warmup", "ConstantLR"), "constant"),
-    **dict.fromkeys(
-        (
-            "linear",
-            "cosine",
-            "cosine_with_min_lr",
-            "cosine_warmup_with_min_lr",
-            "cosine_with_restarts",
-            "polynomial",
-            "CosineAnnealingLR",
-            "CosineAnnealingWarmRestarts",
-            "OneCycleLR",
-            "PolynomialLR",
-        ),
-        "decaying",
-    ),
-}
-
-
-#: Places along a training at which a schedule that is a function is looked at.
-_LOOKS = 40
 #: Mean share of the peak in the second half of a straight line from 1 to 1/2: what stays above it
 #: stands near its peak for most of the training.
 _DECAYED = 0.625
+#: A share of the peak that counts as all of it.
+_ALL = 0.99
 
 
-def schedule_called(name: str) -> Schedule:
-    """The kind of a schedule by its name; ``"unknown"`` where that does not say."""
-    return _SCHEDULES.get(name, "unknown")
+def schedule_of(scheduler: Any, total_steps: float, every: float = 1) -> Schedule:
+    """The kind of a scheduler, by the learning rates that a copy of it gives.
 
-
-def schedule_of(scheduler: Any, times: float) -> Schedule:
-    """The kind of a scheduler.
+    A linear decay, a cosine, a polynomial, one cycle, steps down: whatever falls counts by how
+    far, with or without a warm-up. ``"unknown"`` is what depends on metrics
+    (``ReduceLROnPlateau``), goes up and down (``CyclicLR``), falls too little to say (an inverse
+    square root with a long time scale), or cannot be read.
 
     Args:
-        scheduler: torch's scheduler. A ``LambdaLR`` is asked for its shares along the training.
-        times: How often it is stepped in a training; ``inf`` without an end.
+        scheduler: torch's scheduler, attached to its optimizer.
+        total_steps: Optimizer steps of the training; ``inf`` without an end.
+        every: Optimizer steps between two steps of the scheduler.
     """
-    if not isinstance(scheduler, LambdaLR):
-        return schedule_called(type(scheduler).__name__)
-    if not 1 <= times < math.inf:
+    lengths = (total_steps, every)
+    if isinstance(scheduler, CyclicLR) or not all(1 <= n < math.inf for n in lengths):
         return "unknown"
-    share = scheduler.lr_lambdas[0]
-    shares = [float(share(int(times * i / _LOOKS))) for i in range(_LOOKS)]
-    peak, late = max(shares), shares[_LOOKS // 2 :]
-    if min(late) == peak:
+    try:
+        plan = planned_rates(scheduler, int(total_steps), int(every))
+    except ValueError:  # no copy, no steps left, or learning rates that are none
+        return "unknown"
+    late = plan.rates[len(plan.rates) // 2 :] / plan.top
+    if plan.metrics:
+        return "unknown"
+    if plan.held:
+        return "held"
+    if min(late.min(), plan.end / plan.top) >= _ALL:
         return "constant"
-    return "decaying" if sum(late) / len(late) < _DECAYED * peak else "unknown"
+    return "decaying" if late.mean() < _DECAYED else "unknown"
 
 
 def pick_for(schedule: Schedule, result: LRAnalysis) -> float:
@@ -203,9 +192,12 @@ def pick_for(schedule: Schedule, result: LRAnalysis) -> float:
         result: What the search found.
 
     Returns:
-        The learning rate at which that schedule starts or peaks: ``peak`` where it decays, else
+        The learning rate at which that schedule starts or peaks: ``peak`` where it decays, between
+        the two where it stays first, as :meth:`~optuna_lrss.LRAnalysis.wsd` has it, else
         ``recommended``, which is for one that stays.
     """
+    if schedule == "held":
+        return peak_lr(result.recommended, held=True)
     return result.peak if schedule == "decaying" else result.recommended
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -13,12 +12,10 @@ from typing import cast
 import torch
 from torch import Tensor
 from torch import nn
-from torch.optim import Optimizer
 
 from optuna_lrss._result.lr_analysis import LRAnalysis
 from optuna_lrss.integrations._preserve import preserved
 from optuna_lrss.integrations._search import Batches
-from optuna_lrss.integrations._search import Schedule
 from optuna_lrss.integrations._search import SearchOptions
 from optuna_lrss.integrations._search import autocast_of
 from optuna_lrss.integrations._search import checked_lr
@@ -26,10 +23,11 @@ from optuna_lrss.integrations._search import checked_options
 from optuna_lrss.integrations._search import go_on_with
 from optuna_lrss.integrations._search import hold_at_peak
 from optuna_lrss.integrations._search import length_of_training
-from optuna_lrss.integrations._search import peak_rates
-from optuna_lrss.integrations._search import pick_for
-from optuna_lrss.integrations._search import schedule_called
-from optuna_lrss.integrations._search import schedule_of
+from optuna_lrss.integrations._trainer_rates import is_given_its_optimizer
+from optuna_lrss.integrations._trainer_rates import pick
+from optuna_lrss.integrations._trainer_rates import plain
+from optuna_lrss.integrations._trainer_rates import set_lr
+from optuna_lrss.integrations._trainer_rates import stated_lr
 from optuna_lrss.torch import find_lr as _find_lr
 
 
@@ -104,7 +102,7 @@ def find_lr(
     if result is None:
         raise RuntimeError("trainer.train() ended without on_train_begin: is it overridden?")
     if apply:
-        _apply(trainer, finder.lr, given=finder._given)
+        set_lr(trainer, finder.lr, given=finder._given)
     return result
 
 
@@ -118,8 +116,8 @@ def rate_for(trainer: Trainer, result: LRAnalysis) -> float:
     Returns:
         The learning rate at which its schedule starts or peaks.
     """
-    steps = max(trainer.args.max_steps, trainer.state.max_steps)
-    return pick_for(_schedule(trainer, steps), result)
+    stated = max(trainer.args.max_steps, trainer.state.max_steps)
+    return pick(trainer, result, stated if stated > 0 else result.total_steps)
 
 
 def apply(trainer: Trainer, lr: float) -> None:
@@ -136,7 +134,7 @@ def apply(trainer: Trainer, lr: float) -> None:
     Raises:
         ValueError: If it is not above 0 and finite.
     """
-    _apply(trainer, checked_lr(lr), given=_is_given_its_optimizer(trainer))
+    set_lr(trainer, checked_lr(lr), given=is_given_its_optimizer(trainer))
 
 
 class LRFinderCallback(TrainerCallback):
@@ -170,7 +168,7 @@ class LRFinderCallback(TrainerCallback):
         self.lr = math.nan
         self._trainer = trainer
         self._eval_dataset = eval_dataset
-        self._given = _is_given_its_optimizer(trainer)
+        self._given = is_given_its_optimizer(trainer)
         self._options = checked_options(dict(options), "Trainer")
         self._leave = False  # end the training once the learning rate is found
 
@@ -180,14 +178,14 @@ class LRFinderCallback(TrainerCallback):
         if state.global_step > 0:
             return
         with preserved([trainer, trainer.model], _belongs):
-            base_lr = None if self._given else _stated_lr(trainer)
+            base_lr = None if self._given else stated_lr(trainer)
             options = {**length_of_training(state.max_steps), **self._options}
             result = _search(trainer, base_lr, self._eval_dataset, cast("SearchOptions", options))
-        self.result, self.lr = result, pick_for(_schedule(trainer, state.max_steps), result)
+        self.result, self.lr = result, pick(trainer, result, state.max_steps)
         if self._leave:
             raise _Found
         go_on_with(result)
-        _apply(trainer, self.lr, given=self._given)
+        set_lr(trainer, self.lr, given=self._given)
         if trainer._created_lr_scheduler:
             # Some schedules are computed from the learning rate that they are made with.
             trainer.lr_scheduler = None
@@ -213,10 +211,10 @@ def _search(
 ) -> LRAnalysis:
     _refuse_distributed(trainer)
     args, model = trainer.args, trainer.model_wrapped
-    optimizer = _plain(trainer.optimizer)
+    optimizer = plain(trainer.optimizer)
     accumulate = args.gradient_accumulation_steps
     model.train()  # whole: the trainer does so before each batch
-    hold_at_peak(optimizer)
+    hold_at_peak(optimizer, trainer.lr_scheduler)
     by_default: SearchOptions = {"param_name": "learning_rate", "seed": args.seed}
     chosen: SearchOptions = {**by_default, **options}
     return _find_lr(
@@ -329,83 +327,3 @@ def _clipping(trainer: Any, model: nn.Module) -> Any:
     if not most or most <= 0:
         return None
     return lambda: nn.utils.clip_grad_norm_(model.parameters(), most)
-
-
-# --- Optimizers and schedules --------------------------------------------------------------------
-
-
-def _plain(optimizer: Any) -> Optimizer:
-    """The optimizer inside accelerate's wrapper."""
-    plain: Optimizer = getattr(optimizer, "optimizer", optimizer)
-    return plain
-
-
-def _stated_lr(trainer: Any) -> float:
-    """The learning rate that the trainer makes an optimizer with."""
-    given: Any = trainer.optimizer_cls_and_kwargs
-    return float((given[1] if given else {}).get("lr", trainer.args.learning_rate))
-
-
-def _is_given_its_optimizer(trainer: Any) -> bool:
-    """Whether the optimizer was passed in, with learning rates of its own.
-
-    One that is there before a training begins may also be left from an earlier training.
-    """
-    if trainer.optimizer is None or trainer.model_init is not None:
-        return False
-    return _stated_lr(trainer) not in peak_rates(_plain(trainer.optimizer))
-
-
-def _schedule(trainer: Any, steps: float) -> Schedule:
-    given = trainer.lr_scheduler
-    if given is not None and not trainer._created_lr_scheduler:  # whatever the arguments say
-        return schedule_of(given, steps)
-    kind = trainer.args.lr_scheduler_type
-    return schedule_called(str(getattr(kind, "value", kind)))
-
-
-def _apply(trainer: Any, lr: float, *, given: bool) -> None:
-    if trainer.optimizer is not None:
-        optimizer = _plain(trainer.optimizer)
-        rates = peak_rates(optimizer)
-        base = rates[0] if given else _stated_lr(trainer)
-        wanted = [lr * (rate / base) for rate in rates]
-        _rescale(optimizer, trainer.lr_scheduler, rates, wanted)
-    trainer.args.learning_rate = lr
-    if trainer.optimizer_cls_and_kwargs is not None:
-        cls, options = trainer.optimizer_cls_and_kwargs
-        trainer.optimizer_cls_and_kwargs = (cls, {**options, "lr": lr})
-
-
-#: What schedulers keep in a param group; all scale with the learning rate.
-_RATES = ("lr", "initial_lr", "max_lr", "min_lr")
-
-
-def _rescale(
-    optimizer: Optimizer, scheduler: Any, rates: list[float], wanted: list[float]
-) -> None:
-    def scaled(value: float, i: int) -> float:
-        return wanted[i] if value == rates[i] else value * (wanted[i] / rates[i])
-
-    for i, group in enumerate(optimizer.param_groups):
-        for name in _RATES:
-            if isinstance(group.get(name), Tensor):
-                group[name].fill_(scaled(group[name].item(), i))
-            elif name in group:
-                group[name] = scaled(group[name], i)
-    if "lr" in optimizer.defaults:
-        optimizer.defaults["lr"] = wanted[0]
-    for part in _nested(scheduler):
-        for name in ("base_lrs", "_last_lr"):
-            if hasattr(part, name):
-                values = [scaled(float(v), i) for i, v in enumerate(getattr(part, name))]
-                setattr(part, name, values)
-
-
-def _nested(scheduler: Any) -> Iterable[Any]:
-    """The scheduler and those that it is made of."""
-    if scheduler is None:
-        return
-    yield scheduler
-    for part in getattr(scheduler, "_schedulers", ()):
-        yield from _nested(part)

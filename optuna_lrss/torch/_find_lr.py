@@ -18,8 +18,7 @@ from optuna_lrss._result.analysis import analyze
 from optuna_lrss._result.interrupted import interrupted
 from optuna_lrss._result.lr_analysis import LRAnalysis
 from optuna_lrss._result.progress import SearchProgress
-from optuna_lrss._study.arguments import is_number
-from optuna_lrss._study.arguments import require_count
+from optuna_lrss._study.arguments import require_budget
 from optuna_lrss._study.pruner import LRStepPruner
 from optuna_lrss._study.sampler import LRStepSampler
 from optuna_lrss.torch._lanes.optimize import optimize_lanes
@@ -103,7 +102,7 @@ def find_lr(
         NoWindowError: If no learning rate in the range learns; the message says what to change.
         KeyboardInterrupt: At Ctrl-C while there is no window yet.
     """
-    _require_budget(n_trials, timeout)
+    require_budget(n_trials, timeout)
     if lanes is not None:
         require_lanes(lanes)
     text = options.get("progress", True) is not False
@@ -151,15 +150,6 @@ def _answer_so_far(study: Study, param_name: str, stop: KeyboardInterrupt) -> LR
         return interrupted(analyze(study, param_name=param_name))
     except NoWindowError:
         raise stop from None
-
-
-def _require_budget(n_trials: Any, timeout: Any) -> None:
-    if n_trials is not None:
-        require_count("n_trials", n_trials, at_least=0)
-    if timeout is not None and not (is_number(timeout) and timeout > 0):
-        raise ValueError(
-            f"timeout={timeout!r} must be a number of seconds above 0, or None for no limit."
-        )
 
 
 @contextmanager

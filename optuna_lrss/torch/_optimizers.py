@@ -44,7 +44,10 @@ def own_learning_rate(optimizer: Optimizer) -> float:
 
 
 def _rates(optimizer: Optimizer) -> list[float]:
-    rates = [_learning_rate(group, i) for i, group in enumerate(optimizer.param_groups)]
+    groups = getattr(optimizer, "param_groups", None)
+    if not groups:
+        raise ValueError(f"optimizer={optimizer!r} is no torch optimizer: it has no param groups.")
+    rates = [_learning_rate(group, i) for i, group in enumerate(groups)]
     if rates[0] == 0.0 and all("initial_lr" in group for group in optimizer.param_groups):
         rates = [float(group["initial_lr"]) for group in optimizer.param_groups]
     return rates

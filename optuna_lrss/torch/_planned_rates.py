@@ -87,9 +87,9 @@ def _needs_metrics(scheduler: Any) -> bool:
 
 def _stepped(scheduler: Any, *, once: bool) -> Iterator[float]:
     """The first group's rate now and after each step of a copy."""
-    stand_in = _stand_in(scheduler.optimizer)
+    stand_in, clones = _stand_in(scheduler.optimizer)
     try:
-        twin = copy.deepcopy(scheduler, {id(scheduler.optimizer): stand_in})
+        twin = copy.deepcopy(scheduler, {id(scheduler.optimizer): stand_in, **clones})
     except (TypeError, RuntimeError, AttributeError) as error:
         raise ValueError(
             f"scheduler={scheduler!r} cannot be copied ({error}), and is not stepped itself: pass "
@@ -107,15 +107,23 @@ def _stepped(scheduler: Any, *, once: bool) -> Iterator[float]:
             return
 
 
-def _stand_in(optimizer: Optimizer) -> Any:
-    """The optimizer with groups of its own: of the same parameters, which no scheduler touches."""
+def _stand_in(optimizer: Optimizer) -> tuple[Any, dict[int, Tensor]]:
+    """The optimizer with groups of its own, and the clones of their tensors by the old ones' id.
+
+    The parameters are the same, which no scheduler touches. A tensor that stands in several
+    places is one in the clones too: before torch 2.5 a scheduler's base rates are those that it
+    changes.
+    """
+    clones: dict[int, Tensor] = {}
+
+    def own(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        return clones.setdefault(id(value), value.clone())
+
     stand_in = object.__new__(type(optimizer))
     stand_in.__dict__.update(optimizer.__dict__)
     stand_in.param_groups = [
-        {
-            name: value.clone() if isinstance(value, Tensor) else value
-            for name, value in group.items()
-        }
-        for group in optimizer.param_groups
+        {name: own(value) for name, value in group.items()} for group in optimizer.param_groups
     ]
-    return stand_in
+    return stand_in, clones

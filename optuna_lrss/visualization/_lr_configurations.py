@@ -15,6 +15,7 @@ from optuna_lrss._method.levels import WALL
 from optuna_lrss._method.points import NoWindowError
 from optuna_lrss._result.analysis import analyze
 from optuna_lrss._result.lr_analysis import LRAnalysis
+from optuna_lrss._study.arguments import checked_name
 from optuna_lrss._study.curves import ranked
 from optuna_lrss._study.history import StudyHistory
 from optuna_lrss.visualization import _plotly
@@ -76,24 +77,31 @@ def plot_lr_configurations(
         A plotly figure; empty, with a warning, where no configuration has a viable window.
 
     Raises:
-        ValueError: If ``param_name`` comes with an analysis.
+        ValueError: If ``study_or_result`` is none of these, ``param_name`` is no name, or comes
+            with an analysis.
     """
     results = _results(study_or_result, param_name)
     return _get_lr_configurations_plot(_get_lr_configurations_info(results))
 
 
-def _results(
-    study_or_result: Study | LRAnalysis | Sequence[LRAnalysis], param_name: str | None
-) -> list[LRAnalysis]:
+def _results(study_or_result: Any, param_name: str | None) -> list[LRAnalysis]:
     """The analyses to draw, of every configuration that has a window."""
     if not isinstance(study_or_result, Study):
         if param_name is not None:
             raise ValueError(
                 f"param_name={param_name!r}: an LRAnalysis has one already; pass it to analyze()."
             )
-        one = isinstance(study_or_result, LRAnalysis)
-        return [study_or_result] if one else list(study_or_result)  # type: ignore[list-item, arg-type]
-    name = "lr" if param_name is None else param_name
+        if isinstance(study_or_result, LRAnalysis):
+            return [study_or_result]
+        if isinstance(study_or_result, Sequence):
+            several = [r for r in study_or_result if isinstance(r, LRAnalysis)]
+            if several and len(several) == len(study_or_result):
+                return several
+        raise ValueError(
+            f"study_or_result={study_or_result!r} must be an Optuna study, an LRAnalysis, or a "
+            "list of them."
+        )
+    name = "lr" if param_name is None else checked_name(param_name)
     results: list[LRAnalysis] = []
     curves = StudyHistory(name).refresh(study_or_result).curves.values()
     for observations in ranked(curves):

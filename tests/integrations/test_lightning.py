@@ -23,6 +23,7 @@ from torch.utils.data import TensorDataset
 
 from optuna_lrss import LRAnalysis
 from optuna_lrss import TooFewPointsError
+from optuna_lrss._method.recommend import peak_lr
 from optuna_lrss._result.interrupted import interrupted
 from optuna_lrss.integrations import _lightning
 from optuna_lrss.integrations.lightning import LRStepFinder
@@ -605,21 +606,48 @@ def _half(step: int) -> float:
     return 1.0 if step < 10 else 0.1
 
 
+BY_EPOCH = {"interval": "epoch"}
+
+
+def _up_and_down(o: Any) -> Any:
+    return lr_scheduler.CyclicLR(o, 1e-5, o.defaults["lr"], 5, cycle_momentum=False)
+
+
+def _warm_up_and_cosine(o: Any) -> Any:
+    parts = [lr_scheduler.LinearLR(o, 0.01, total_iters=5), lr_scheduler.CosineAnnealingLR(o, 15)]
+    return lr_scheduler.SequentialLR(o, parts, [5])
+
+
 @pytest.mark.parametrize(
-    ("scheduler", "decays"),
+    ("scheduler", "kind"),
     [
-        (None, False),
-        (lambda o: lr_scheduler.CosineAnnealingLR(o, 20), True),
-        (lambda o: lr_scheduler.LambdaLR(o, lambda step: 1 - step / 20), True),
-        (lambda o: lr_scheduler.LambdaLR(o, lambda step: min(1, step / 5)), False),  # a warm-up
-        (lambda o: {"scheduler": lr_scheduler.LambdaLR(o, _half), "interval": "step"}, True),
-        (lambda o: {"scheduler": lr_scheduler.LambdaLR(o, _half), "interval": "epoch"}, False),
-        (lambda o: lr_scheduler.LinearLR(o, total_iters=5), False),
+        (None, "constant"),
+        (lambda o: lr_scheduler.CosineAnnealingLR(o, 20), "decaying"),
+        (lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 10), "decaying"),
+        (lambda o: lr_scheduler.OneCycleLR(o, o.defaults["lr"], total_steps=20), "decaying"),
+        (lambda o: lr_scheduler.PolynomialLR(o, total_iters=20), "decaying"),
+        (lambda o: lr_scheduler.ExponentialLR(o, 0.8), "decaying"),
+        (lambda o: lr_scheduler.StepLR(o, 5), "decaying"),
+        (lambda o: lr_scheduler.MultiStepLR(o, [5, 15]), "decaying"),
+        (lambda o: lr_scheduler.MultiStepLR(o, [16]), "held"),
+        (_warm_up_and_cosine, "decaying"),
+        (lambda o: lr_scheduler.LambdaLR(o, lambda step: 1 - step / 20), "decaying"),
+        (lambda o: lr_scheduler.LambdaLR(o, lambda step: min(1, (20 - step) / 4)), "held"),
+        (lambda o: lr_scheduler.LambdaLR(o, lambda step: min(1, step / 5)), "constant"),
+        (lambda o: lr_scheduler.LambdaLR(o, _half), "decaying"),
+        (lambda o: {"scheduler": lr_scheduler.LambdaLR(o, _half), **BY_EPOCH}, "constant"),
+        (lambda o: {"scheduler": lr_scheduler.StepLR(o, 1, 0.5), "frequency": 18}, "unknown"),
+        (lambda o: lr_scheduler.LinearLR(o, total_iters=5), "constant"),
+        (lambda o: lr_scheduler.ConstantLR(o, total_iters=5), "constant"),
+        (_up_and_down, "unknown"),
+        (
+            lambda o: {"scheduler": lr_scheduler.ReduceLROnPlateau(o), "monitor": "val_loss"},
+            "unknown",
+        ),
     ],
-    ids=["none", "cosine", "linear", "warm-up", "by step", "by epoch", "unknown"],
 )
-def test_a_decaying_schedule_gets_the_peak(
-    make: MakeTrainer, scheduler: Any, *, decays: bool, monkeypatch: pytest.MonkeyPatch
+def test_the_schedule_says_which_learning_rate_is_given(
+    make: MakeTrainer, scheduler: Any, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Scheduled(Classifier):
         def configure_optimizers(self) -> Any:
@@ -627,11 +655,27 @@ def test_a_decaying_schedule_gets_the_peak(
             if scheduler is None:
                 return optimizer
             made = scheduler(optimizer)
-            made = made if isinstance(made, dict) else {"scheduler": made, "interval": "step"}
-            return {"optimizer": optimizer, "lr_scheduler": made}
+            made = made if isinstance(made, dict) else {"scheduler": made}
+            return {"optimizer": optimizer, "lr_scheduler": {"interval": "step", **made}}
 
     found, module = _known_search(monkeypatch), Scheduled()
     find_lr(make(), module, *loaders(), apply=True)
+    held = peak_lr(found.recommended, held=True)
+    assert module.lr == {"decaying": found.peak, "held": held}.get(kind, found.recommended)
+
+
+@pytest.mark.parametrize(("epochs", "decays"), [(6, True), (-1, False)])
+def test_a_scheduler_of_epochs_counts_the_steps_of_an_epoch(
+    make: MakeTrainer, epochs: int, *, decays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class ByEpoch(Classifier):
+        def configure_optimizers(self) -> Any:
+            optimizer = super().configure_optimizers()
+            return [optimizer], [lr_scheduler.CosineAnnealingLR(optimizer, 6)]
+
+    found, module = _known_search(monkeypatch), ByEpoch()
+    trainer = make(max_steps=-1, max_epochs=epochs, accumulate_grad_batches=3)
+    find_lr(trainer, module, *loaders(), apply=True)
     assert module.lr == (found.peak if decays else found.recommended)
 
 

@@ -22,6 +22,7 @@ from optuna_lrss import LRAnalysis
 from optuna_lrss import LRStepSampler
 from optuna_lrss import TooFewPointsError
 from optuna_lrss import analyze
+from optuna_lrss._method.recommend import peak_lr
 from optuna_lrss._result.interrupted import interrupted
 from optuna_lrss.integrations import transformers as transformers_integration
 from optuna_lrss.integrations.transformers import LRFinderCallback
@@ -297,10 +298,12 @@ def passed(kind: str, lr: float) -> dict[str, Any]:
         own = {"min_lr": 1e-3}
         schedule = {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": own}
         return {"learning_rate": lr, **schedule}
+    if kind == "held":
+        return {"learning_rate": lr, **_named("warmup_stable_decay", num_decay_steps=4)}
     return {"learning_rate": lr}
 
 
-KINDS = ["linear", "warm-up", "floor", "model_init", "class", "optimizer", "scheduler"]
+KINDS = ["linear", "warm-up", "floor", "held", "model_init", "class", "optimizer", "scheduler"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -398,6 +401,21 @@ def test_apply_keeps_ratios_and_the_shape_of_schedules(make: Make) -> None:
     for lr in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match=f"lr={lr!r} must be a number above 0"):
             apply(trainer, lr)
+
+
+def test_apply_moves_both_ends_of_a_cycle(make: Make) -> None:
+    model = Classifier()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    options = {"step_size_up": 4, "cycle_momentum": False}
+    cycle = torch.optim.lr_scheduler.CyclicLR(optimizer, 0.01, 0.1, **options)
+    trainer = make(model, given={"optimizers": (optimizer, cycle)})
+    apply(trainer, 0.2)
+    rates = []
+    for _ in range(9):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        cycle.step()
+    assert rates == pytest.approx([0.02, 0.065, 0.11, 0.155, 0.2, 0.155, 0.11, 0.065, 0.02])
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
@@ -516,34 +534,89 @@ def test_without_evaluation_data_batches_are_held_out_of_training(
 # --- The schedule and the length of the training -------------------------------------------------
 
 
+def _named(name: str, **own: Any) -> dict[str, Any]:
+    return {"lr_scheduler_type": name, "lr_scheduler_kwargs": own}
+
+
 @pytest.mark.parametrize(
     ("configured", "kind"),
     [
-        ({"lr_scheduler_type": "linear"}, "decaying"),
-        ({"lr_scheduler_type": "cosine"}, "decaying"),
-        ({"lr_scheduler_type": "constant_with_warmup"}, "constant"),
-        ({"lr_scheduler_type": "inverse_sqrt"}, "unknown"),
+        (_named("linear"), "decaying"),
+        (_named("cosine"), "decaying"),
+        ({**_named("cosine"), "warmup_steps": 5}, "decaying"),
+        (_named("cosine_with_restarts", num_cycles=2), "decaying"),
+        (_named("cosine_with_min_lr", min_lr_rate=0.1), "decaying"),
+        (_named("cosine_with_min_lr", min_lr_rate=0.9), "unknown"),  # it hardly falls
+        (_named("cosine_warmup_with_min_lr", min_lr_rate=0.1), "decaying"),
+        (_named("polynomial", power=2), "decaying"),
+        (_named("constant"), "constant"),
+        ({**_named("constant_with_warmup"), "warmup_steps": 5}, "constant"),
+        (_named("warmup_stable_decay", num_decay_steps=4), "held"),
+        ({**_named("warmup_stable_decay", num_decay_steps=4), "warmup_steps": 4}, "held"),
+        (_named("warmup_stable_decay", num_decay_steps=14), "decaying"),  # for most of it
+        (_named("inverse_sqrt"), "unknown"),  # over 10,000 steps, of which 20 are nothing
+        ({**_named("inverse_sqrt"), "warmup_steps": 1}, "decaying"),
+        (
+            {**_named("reduce_lr_on_plateau"), "eval_strategy": "epoch"},
+            "unknown",
+        ),  # it depends on metrics
     ],
+    ids=lambda value: value if isinstance(value, str) else str(value["lr_scheduler_type"]),
 )
-def test_a_decaying_schedule_gets_the_peak(
+def test_the_schedule_says_which_learning_rate_is_given(
     make: Make, configured: Any, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = make(**configured)
     picks = _known_search(monkeypatch)
     find_lr(trainer, apply=True)
-    assert trainer.args.learning_rate == (picks.peak if kind == "decaying" else picks.recommended)
+    assert trainer.args.learning_rate == _for_schedule(picks, kind)
+    assert rate_for(make(**configured), picks) == _for_schedule(picks, kind)
+
+
+def _for_schedule(picks: Any, kind: str) -> float:
+    held = peak_lr(picks.recommended, held=True)
+    return {"decaying": picks.peak, "held": held}.get(kind, picks.recommended)
+
+
+def test_a_length_in_epochs_is_known_to_a_result_that_is_applied(make: Make) -> None:
+    trainer = make(max_steps=-1, num_train_epochs=1, **_named("cosine"))
+    result = quick(trainer)
+    assert result.total_steps == 38  # 1200 rows in batches of 32
+    result.apply(trainer)
+    assert trainer.args.learning_rate == result.peak
+
+
+def test_a_trainers_own_create_scheduler_is_asked(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Own(Trainer):
+        def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+            if self.lr_scheduler is None:
+                ends = {"start_factor": 1.0, "end_factor": 0.0, "total_iters": num_training_steps}
+                self.lr_scheduler = torch.optim.lr_scheduler.LinearLR(
+                    optimizer or self.optimizer, **ends
+                )
+                self._created_lr_scheduler = True
+            return self.lr_scheduler
+
+    trainer = make(cls=Own, **_named("constant"))
+    picks = _known_search(monkeypatch)
+    find_lr(trainer, apply=True)
+    assert trainer.args.learning_rate == picks.peak
+    assert trainer.lr_scheduler is None
 
 
 @pytest.mark.parametrize(
-    ("share", "decays"),
+    ("share", "kind"),
     [
-        (lambda step: 1 - step / 20, True),
-        (lambda step: min(1.0, (20 - step) / 2), False),  # near its peak for most of the time
-        (lambda step: 1.0, False),
+        (lambda step: 1 - step / 20, "decaying"),
+        (lambda step: min(1.0, (20 - step) / 4), "held"),
+        (lambda step: 1.0, "constant"),
+        (lambda step: -1.0, "unknown"),  # no learning rate: the training will tell
     ],
 )
 def test_a_scheduler_that_was_passed_in_counts_by_its_shape(
-    make: Make, share: Any, *, decays: bool, monkeypatch: pytest.MonkeyPatch
+    make: Make, share: Any, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = Classifier()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
@@ -551,8 +624,8 @@ def test_a_scheduler_that_was_passed_in_counts_by_its_shape(
     trainer = make(model, given={"optimizers": (optimizer, scheduler)})
     picks = _known_search(monkeypatch)
     find_lr(trainer, apply=True)
-    expected = picks.peak if decays else picks.recommended
-    assert optimizer.param_groups[0]["initial_lr"] == expected
+    assert optimizer.param_groups[0]["initial_lr"] == _for_schedule(picks, kind)
+    assert scheduler.last_epoch == 0
 
 
 def test_the_search_is_told_the_optimizer_steps_of_the_whole_training(
@@ -568,7 +641,7 @@ def test_the_search_is_told_the_optimizer_steps_of_the_whole_training(
 def _known_search(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Replaces the search by one that finds two known rates; notes the training's length."""
 
-    found = SimpleNamespace(recommended=0.0125, peak=0.03, told=[])
+    found = SimpleNamespace(recommended=0.0125, peak=0.03, told=[], total_steps=20)
 
     def search(*_: Any, **options: Any) -> Any:
         found.told.append(options.get("total_steps"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from typing import Any
 from typing import Literal
 
-from optuna_lrss._study.arguments import is_number
+from optuna_lrss._study.arguments import require_budget
 from optuna_lrss._study.arguments import require_count
 from optuna_lrss.torch._lanes.count import lanes_for
 from optuna_lrss.torch._lanes.one_pass import LaneTrials
@@ -121,12 +121,7 @@ def _require(objective: Any, lanes: Any, n_trials: Any, timeout: Any) -> None:
             "can be trained together. For another objective use study.optimize(objective)."
         )
     require_lanes(lanes)
-    if n_trials is not None:
-        require_count("n_trials", n_trials, at_least=0)
-    if timeout is not None and not (is_number(timeout) and timeout > 0):
-        raise ValueError(
-            f"timeout={timeout!r} must be a number of seconds above 0, or None for no limit."
-        )
+    require_budget(n_trials, timeout)
 
 
 def require_lanes(lanes: Any) -> None:
