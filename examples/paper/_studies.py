@@ -105,8 +105,7 @@ def storage_of(database: Path) -> str:
 
 def search(experiment: Experiment) -> LRAnalysis:
     """Runs the search, or what is left of it, and analyses it."""
-    # Every loss that is read off was measured, so that stored curves say all there is to say.
-    sampler = LRStepSampler(strategy="frugal")
+    sampler = LRStepSampler()
     study = optuna.create_study(
         storage=storage_of(experiment.database),
         study_name=SEARCH,

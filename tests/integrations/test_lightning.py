@@ -430,7 +430,7 @@ def test_it_finds_the_same_again_and_goes_on_with_a_study(make: MakeTrainer, tmp
     stored = {"storage": f"sqlite:///{tmp_path}/s.db", "study_name": "digits"}
     first = quick(trainer, module, *data)
     assert quick(trainer, module, *data).trials == first.trials
-    assert quick(trainer, module, *data, n_trials=3, **stored).n_trials == 3
+    assert quick(trainer, module, *data, n_trials=5, **stored).n_trials == 5
     assert quick(trainer, module, *data, **stored).trials == first.trials
     assert quick(trainer, module, *data, seed=1).trials != first.trials
 
@@ -460,7 +460,7 @@ def test_the_learning_rate_is_set_where_the_module_keeps_it(make: MakeTrainer) -
     module = Named()
     module.speed = 0.5
     again = quick(make(), module, *loaders(), apply=True, attr_name="speed")
-    assert module.speed == again.recommended
+    assert module.speed == again.recommended == result.recommended
     apply(module, 0.25, attr_name="speed")
     assert module.speed == 0.25
     with pytest.raises(ValueError, match=r"lr=0.0 must be a number above 0"):

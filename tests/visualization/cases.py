@@ -80,7 +80,7 @@ def with_horizons() -> optuna.Study:
             trial.report(loss_at(x + math.log10(step / 20)), step)
         return loss_at(x)
 
-    study = new_study(LRStepSampler(strategy="frugal"))
+    study = new_study()
     study.optimize(objective, n_trials=100)
     return study
 
