@@ -176,7 +176,7 @@ def test_without_guess_and_paths_the_guided_search_is_the_frugal_one() -> None:
         assert tried[0] == tried[1]
 
 
-@pytest.mark.parametrize(("beside", "looked_into"), [(0.05, True), (0.2, False)])
+@pytest.mark.parametrize(("beside", "looked_into"), [(0.02, True), (0.2, False)])
 def test_the_lowest_loss_is_looked_for_beside_any_that_is_nearly_as_low(
     beside: float, looked_into: bool
 ) -> None:

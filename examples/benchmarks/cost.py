@@ -464,11 +464,14 @@ def render(figures: dict[str, Any]) -> str:
 other networks ({", ".join(cost_cells.DEVELOPED_ON)}).
 Each was trained for {STEPS} steps at {len(GRID)} learning rates from 1e{LOW:.0f} to 1e{HIGH:+.0f},
 and the searches run on these records, between their learning rates by interpolation. `guided` is
-`LRStepSampler(strategy="guided")` with `StepObjective(paths=True)`, the default; `frugal` knows no
-guess and no paths, `paper` is the paper's search, these two without the stop beyond the wall.
+`LRStepSampler(strategy="guided")` with `StepObjective(paths=True)`, an option; `frugal`, the
+default, knows no guess and no paths, `paper` is the paper's search, these two without the stop
+beyond the wall.
 
-`guided` takes {_share(figures, "cost"):.0f} % of the cost of `frugal`. Errors at the 90th
-percentile, in decades: {_percentiles(figures)}.
+`guided` takes {_share(figures, "cost"):.0f} % of the cost of `frugal`. It is no default, since for
+that it would have to know `recommended` and `max_lr` as well as `frugal` does at the 90th
+percentile. Errors there, in decades: {_percentiles(figures)}. Many a basin is jagged, and then it
+takes as many trials as it has teeth to find the lowest.
 
 Median (90th percentile) of what a search took: a step counts 1, a forward pass of a batch a third,
 validation and looks on the way included; and its errors against the points of the dense curve, in

@@ -44,7 +44,7 @@ class SearchOptions:
     coarse_step: float = 0.5
     tolerance: float = 0.1
     points: Collection[str] = POINT_NAMES
-    strategy: str = "guided"
+    strategy: str = "frugal"
     repeats: int = 1
 
 

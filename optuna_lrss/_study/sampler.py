@@ -72,12 +72,12 @@ class LRStepSampler(BaseSampler):
         tolerance: How well the points of interest are to be known, in decades.
         points: The points to refine, any of ``"min_lr"``, ``"max_lr"``, ``"half_loss"``,
             ``"steepest"``; ``None`` for all.
-        strategy: ``"guided"`` begins where the optimizer says and knows the fall of the curve by
-            what its trials passed through (``StepObjective(paths=True)``, or what an objective
-            reports on the way; the method page, section 9); ``"frugal"`` does without both, and
-            so does ``"guided"`` where they are lacking: it looks where something is to be
-            learned. ``"paper"`` evaluates the full coarse grid and both neighbours of every
-            point (paper, section 3.3).
+        strategy: ``"frugal"`` looks where something is to be learned; ``"guided"`` also begins
+            where the optimizer says and knows the fall of the curve by what its trials passed
+            through (``StepObjective(paths=True)``, or what an objective reports on the way; the
+            method page, section 9), which halves the trials and knows ``max_lr`` a little less
+            well; ``"paper"`` evaluates the full coarse grid and both neighbours of every point
+            (paper, section 3.3).
         repeats: Most evaluations of one learning rate. Above 1, learning rates that noise leaves
             undecided are evaluated again; see :func:`optuna_lrss.repeat_index`.
         base_sampler: Samples all other parameters; default TPE. With other parameters each
@@ -105,7 +105,7 @@ class LRStepSampler(BaseSampler):
         coarse_step: float = 0.5,
         tolerance: float = 0.1,
         points: Iterable[str] | None = None,
-        strategy: str = "guided",
+        strategy: str = "frugal",
         repeats: int = 1,
         base_sampler: BaseSampler | None = None,
         start: Start | None = None,

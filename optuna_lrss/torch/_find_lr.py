@@ -44,7 +44,7 @@ def find_lr(
     *,
     tolerance: float = 0.1,
     repeats: int = 1,
-    strategy: str = "guided",
+    strategy: str = "frugal",
     start: LRAnalysis | tuple[float, float] | float | None = None,
     n_trials: int | None = None,
     timeout: float | None = None,
@@ -75,8 +75,8 @@ def find_lr(
             which no trial trains on; ``validation_batches`` says how many. The report says so.
         tolerance: How well the points of interest are to be known, in decades.
         repeats: Most evaluations of one learning rate, spent where noise leaves it undecided.
-        strategy: As in :class:`~optuna_lrss.LRStepSampler`; all but ``"guided"`` turn ``paths``
-            off.
+        strategy: As in :class:`~optuna_lrss.LRStepSampler`; ``"guided"`` also turns ``paths``
+            on.
         start: Where to begin: an earlier result, an interval or a learning rate.
         n_trials: Run at most this many short trials, though points may stay unresolved; ``None``
             stops when all are resolved, 0 only analyses what the storage holds. Ctrl-C ends the

@@ -76,7 +76,7 @@ class Settings:
     snapshot_on_host: bool = False
     seed: int = 0
     check_state: bool = True
-    paths: bool = True
+    paths: bool = False
     progress: bool | SearchProgress = True
 
     def __post_init__(self) -> None:

@@ -275,7 +275,7 @@ def scripted_losses(validation: list[float], steps: int) -> optuna.trial.FrozenT
         [0],
     )
     study = optuna.create_study()
-    objective = objective_for(pieces, steps=steps, snapshots=range(1, steps), paths=False)
+    objective = objective_for(pieces, steps=steps, snapshots=range(1, steps))
     assert objective.baseline == validation[0]
     study.optimize(objective, n_trials=1)
     return study.trials[0]
@@ -505,10 +505,7 @@ def test_factory_is_called_once_per_trial_and_its_baseline_evaluated_once_per_co
     study = optuna.create_study()
     for lr in LRS:
         study.enqueue_trial({"width": 4, "lr": lr})
-    study.optimize(
-        StepObjective.from_factory(counting, steps=4, validation_batches=1, paths=False),
-        n_trials=3,
-    )
+    study.optimize(StepObjective.from_factory(counting, steps=4, validation_batches=1), n_trials=3)
     assert calls == [0, 1, 2]
     # Each object divides a batch once, to see whether the loss is a sum.
     assert validations == [0] * (2 + 2) + [1] * (1 + 2) + [2] * (1 + 2)

@@ -87,7 +87,7 @@ def test_modes_flags_gradients_and_frozen_parts_come_back() -> None:
 
     kept = frozen.clone()
     before = fingerprint(model, pieces.optimizer)
-    objective_for(pieces._replace(loss_fn=loss_fn), snapshots=[2], paths=False)(trial_at(0.1))
+    objective_for(pieces._replace(loss_fn=loss_fn), snapshots=[2])(trial_at(0.1))
     assert fingerprint(model, pieces.optimizer) == before
     training = [entry for entry in seen if entry[0]]
     evaluating = [entry for entry in seen if not entry[0]]

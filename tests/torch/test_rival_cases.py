@@ -98,7 +98,7 @@ def test_learning_rates_are_set_and_within_the_range(name: str) -> None:
         seen.append(pieces.optimizer.param_groups[0]["lr"])
 
     pieces.optimizer.register_step_pre_hook(note)
-    result = find_lr(*pieces, steps=5, low=1e-4, high=0.1, paths=False)
+    result = find_lr(*pieces, steps=5, low=1e-4, high=0.1)
     # The looks for what a trial leaves behind, beside the first one, take fewer steps.
     tried = {lr for lr in seen if seen.count(lr) >= 5}
     assert tried == set(result.curve.lr)
@@ -177,17 +177,16 @@ def test_several_optimizers_of_the_same_parameters_are_refused() -> None:
 
 @pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.Adagrad])
 def test_the_search_again_gives_the_same(optimizer: Any) -> None:
-    """To the bit; and where the pick has been put in between, where it now begins, nearly."""
+    """Also where the pick has been put into the optimizer in between."""
     torch.manual_seed(0)
     model = MODELS["cnn"]()
     made = optimizer(model.parameters(), lr=1e-2)
     loaders = make_loaders()
-    first, again = (find_lr(model, made, F.cross_entropy, *loaders, steps=20) for _ in range(2))
-    assert first.to_json() == again.to_json()
-    for _ in range(2):
-        again.apply(made)
-        again = find_lr(model, made, F.cross_entropy, *loaders, steps=20)
-        assert abs(math.log10(again.recommended / first.recommended)) < 0.1
+    results = []
+    for _ in range(3):
+        results.append(find_lr(model, made, F.cross_entropy, *loaders, **QUICK))
+        made.param_groups[0]["lr"] = results[-1].recommended
+    assert len({result.to_json() for result in results}) == 1
 
 
 class Failing:

@@ -85,7 +85,7 @@ def test_frozen_statistics_stay(norm: Callable[[], nn.Module]) -> None:
     layer: Any = pieces.model.get_submodule("1")
     layer.running_mean.uniform_(-1, 1)
     expected = start_of(layer)
-    seen = statistics_in_validation(pieces, snapshots=[2], paths=False)
+    seen = statistics_in_validation(pieces, snapshots=[2])
     assert len(seen) == 1 + 2 + 2  # the baseline, two halves to see a sum by, snapshot, end
     assert all(torch.equal(s, expected) for s in seen)
 
@@ -128,10 +128,7 @@ def test_cost_is_bounded() -> None:
         return F.cross_entropy(model(batch[0]), batch[1])
 
     objective = objective_for(
-        make_pieces(MODELS["cnn"])._replace(loss_fn=loss_fn),
-        steps=30,
-        snapshots=(10, 20),
-        paths=False,
+        make_pieces(MODELS["cnn"])._replace(loss_fn=loss_fn), steps=30, snapshots=(10, 20)
     )
     objective(trial_at(0.1))
     # Baseline: one batch to see what is live, then the measurement; then three validations; and

@@ -148,7 +148,7 @@ def test_model_moved_for_a_trial_is_moved_back(
     pieces.optimizer.register_load_state_dict_post_hook(lambda _: state_moves.append(1))
     before, memory = fingerprint(*pieces[:2]), identities(pieces)
     monkeypatch.setattr(_start, "_device_of", lambda *_: torch.device("cpu:0"))
-    objective = objective_for(pieces, device="cpu:0", snapshot_on_host=on_host, paths=False)
+    objective = objective_for(pieces, device="cpu:0", snapshot_on_host=on_host)
     assert [objective(trial_at(lr)) for lr in (0.01, 0.1, 0.01)][::2] == [expected] * 2
     # For the baseline, four looks at the first trial, the untrained losses, and each trial.
     assert Mover.moves == 9
@@ -297,7 +297,7 @@ def test_averaged_weights_kept_by_an_optimizer_hook_are_put_back() -> None:
 
     pieces.optimizer.register_step_post_hook(count)
     before = fingerprint(average)
-    objective = objective_for(pieces, extra_state=[average, references, in_place], paths=False)
+    objective = objective_for(pieces, extra_state=[average, references, in_place])
     for _ in range(3):
         objective(trial_at(0.1))
         assert fingerprint(average) == before

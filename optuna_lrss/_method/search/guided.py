@@ -64,8 +64,9 @@ _FURTHER = 0.7
 #: A measured loss lies within this distance, in decades, of the half-loss point or left of it.
 _NEAR_HALF, _BEFORE_HALF = 0.7, 0.2
 #: A loss within this share of the drop of the lowest is nearly as low: what lies beside it may be
-#: lower still, since a basin is seldom smooth ...
-_NEARLY_AS_LOW = 0.1
+#: lower still, since a basin is seldom smooth. A tenth takes a trial more and knows no point
+#: better (docs/results/cost.md is on other networks) ...
+_NEARLY_AS_LOW = 0.03
 #: ... so that the gaps beside it are looked into down to this width.
 _BESIDE_LOW = Width(3.0, 1.0)
 #: Gaps of the fall beside an inferred loss may stay this wide, in decades: looks at a path lie a
