@@ -75,7 +75,7 @@ class LRStepSampler(BaseSampler):
         strategy: ``"frugal"`` looks where something is to be learned; ``"guided"`` also begins
             where the optimizer says and knows the fall of the curve by what its trials passed
             through (``StepObjective(paths=True)``, or what an objective reports on the way; the
-            method page, section 9), which halves the trials and knows ``max_lr`` a little less
+            method page, section 9), which halves the trials and knows the points a little less
             well; ``"paper"`` evaluates the full coarse grid and both neighbours of every point
             (paper, section 3.3).
         repeats: Most evaluations of one learning rate. Above 1, learning rates that noise leaves
