@@ -338,6 +338,8 @@ def render(figures: dict[str, Any]) -> str:
         )
     missing = figures["missing"]
     left_out = f"\n\nLeft out, since not installed: {', '.join(missing)}." if missing else ""
+    states = {model["code"] for model in figures["models"].values()}
+    mixed = " The models were measured with different states of the code." * (len(states) > 1)
     tested = f" Packages: {', '.join(figures['versions'])}." if figures["versions"] else ""
     return f"""# Beside range tests
 
@@ -346,7 +348,7 @@ their defaults: {RANGE_STEPS} steps, fewer where the loss runs away first. All t
 process, on the same model, optimizer and data, with one thread; processor time. A forward
 equivalent is one forward pass over a batch; a training step counts as three. Only the validated
 range test and the searches look at the validation data: the others read their pick off the
-training losses of a single run.{tested}{left_out}
+training losses of a single run.{tested}{mixed}{left_out}
 
 {chr(10).join(f"{s}{chr(10)}" for s in sections)}
 {figures["source"]}

@@ -276,11 +276,13 @@ Not measured: none was at hand.
 
 
 def main() -> None:
-    arguments = parser(__doc__).parse_args()
+    options = parser(__doc__)
+    options.add_argument("--turns", type=int, default=3, help="how often each side is measured")
+    arguments = options.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     torch.set_num_threads(1)
     started = time.perf_counter()
-    rounds = 1 if arguments.smoke else 3
+    rounds = 1 if arguments.smoke else arguments.turns
     figures: dict[str, Any] = {
         "rounds": rounds,
         "models": {},
