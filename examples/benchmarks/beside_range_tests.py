@@ -24,9 +24,11 @@ import sys
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import optuna
 import torch
 from range_test_problems import PROBLEMS
 from real_range_tests import RANGE_STEPS
@@ -42,10 +44,13 @@ from report import write_figures
 from report import write_page
 from torch.nn import functional as F
 
+from optuna_lrss import LRAnalysis
+from optuna_lrss import NoWindowError
 from optuna_lrss.torch import find_lr
 
 
-#: Rounds in which all take turns, by model: one with BERT takes a quarter of an hour.
+#: Rounds in which all take turns, by model: one with BERT takes minutes, and clocks and counters
+#: next to nothing of it.
 ROUNDS = {"MLP": 7, "CNN with batch normalisation": 5, "BERT-mini": 1}
 LANES = 'find_lr(lanes="auto")'
 SEARCHES: dict[str, dict[str, Any]] = {
@@ -77,10 +82,26 @@ class Counted:
         return F.cross_entropy(output, target)
 
 
-def search(problem: Problem, loss: Any, **options: Any) -> Any:
+@dataclass(frozen=True)
+class Failed:
+    """A search that found no window, and what it took to find none."""
+
+    error: str
+    n_trials: int
+    n_steps: int
+
+
+def search(problem: Problem, loss: Any, **options: Any) -> LRAnalysis | Failed:
     model = problem.build()
     optimizer = problem.optimizer_of(model, 1e-3)
-    return find_lr(model, optimizer, loss, *problem.loaders(), progress=False, **options)
+    storage = optuna.storages.InMemoryStorage()
+    pieces = (model, optimizer, loss, *problem.loaders())
+    try:
+        return find_lr(*pieces, progress=False, storage=storage, study_name="lr", **options)
+    except NoWindowError as error:
+        trials = optuna.load_study(study_name="lr", storage=storage).trials
+        steps = sum(t.user_attrs["lrss:trial"]["steps"] for t in trials)
+        return Failed(type(error).__name__, len(trials), steps)
 
 
 def searches_of(problem: Problem) -> dict[str, dict[str, Any]]:
@@ -97,22 +118,27 @@ def seconds(run: Callable[[Problem, Any], Any], problem: Problem) -> float:
 
 
 def counts(run: Callable[[Problem, Any], Any], problem: Problem) -> dict[str, Any]:
-    """What a run does, and where the time of a search goes, in one that is not timed."""
+    """What a run does, and where the time of a search goes."""
     torch.manual_seed(0)
     loss, clocks = Counted(), Clocks()
-    with quiet(), clocks.watching():
-        result = run(problem, loss)
+    with quiet():
+        started = time.process_time()
+        with clocks.watching():
+            result = run(problem, loss)
+        took = time.process_time() - started
     found = {
         "trials": getattr(result, "n_trials", 1),
         "steps": getattr(result, "n_steps", None) or loss.calls,
         # A step costs its forward pass and twice as much for the backward one.
         "forward_equivalents": (3 * loss.trained + loss.only_seen) / problem.batch_size,
+        "counted_seconds": took,
+        "error": result.error if isinstance(result, Failed) else None,
     }
     return {**found, "parts": clocks.seconds} if hasattr(result, "n_trials") else found
 
 
 def measure(problem: Problem, rounds: int) -> dict[str, Any]:
-    """Medians over rounds in which all take turns."""
+    """Medians over rounds in which all take turns; of a single round the one that counts."""
     searches = searches_of(problem)
     ours = {name: functools.partial(search, **options) for name, options in searches.items()}
     rivals, _, _ = usable()
@@ -122,11 +148,11 @@ def measure(problem: Problem, rounds: int) -> dict[str, Any]:
         found[name] = counts(run, problem)
         print(f"  {name}: {found[name]}", file=sys.stderr, flush=True)
     times: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(rounds):
+    for _ in range(rounds if rounds > 1 else 0):
         for name, run in runs.items():
             times[name].append(seconds(run, problem))
-            print(f"  {name}: {times[name]}", file=sys.stderr, flush=True)
     for name, values in times.items():
+        values = values or [found[name].pop("counted_seconds")]
         found[name] |= {"seconds": statistics.median(values), "runs": values}
     return {"rounds": rounds, "runs": found}
 
@@ -255,7 +281,7 @@ def rows_of(runs: dict[str, Any]) -> Iterator[tuple[object, ...]]:
     for name, run in runs.items():
         yield (
             f"`{name}`" if "parts" in run else name,
-            run["trials"],
+            str(run["trials"]) + (f" ({run['error']})" if run["error"] else ""),
             f"{run['steps']:,}",
             f"{run['forward_equivalents']:,.0f}",
             f"{run['seconds']:.2f} s",
@@ -293,6 +319,10 @@ def part_table(runs: dict[str, Any]) -> str:
     return table(["share of the time", *shown, "the rest"], rows)
 
 
+def _medians(rounds: int) -> str:
+    return f"Medians of {rounds} rounds." if rounds > 1 else "One round."
+
+
 def _order(part: str) -> tuple[int, str]:
     base = part.removesuffix(" of longer trials")
     return list(PARTS).index(base), part
@@ -303,11 +333,13 @@ def render(figures: dict[str, Any]) -> str:
     sections = []
     for name, model in figures["models"].items():
         sections.append(
-            f"## {name}\n\n{model['what']}. Medians of {model['rounds']} rounds.\n\n"
+            f"## {name}\n\n{model['what']}. {_medians(model['rounds'])}\n\n"
             f"{table(HEADER, rows_of(model['runs']))}\n\n{part_table(model['runs'])}"
         )
     missing = figures["missing"]
     left_out = f"\n\nLeft out, since not installed: {', '.join(missing)}." if missing else ""
+    states = {model["code"] for model in figures["models"].values()}
+    mixed = " The models were measured with different states of the code." * (len(states) > 1)
     tested = f" Packages: {', '.join(figures['versions'])}." if figures["versions"] else ""
     return f"""# Beside range tests
 
@@ -316,7 +348,7 @@ their defaults: {RANGE_STEPS} steps, fewer where the loss runs away first. All t
 process, on the same model, optimizer and data, with one thread; processor time. A forward
 equivalent is one forward pass over a batch; a training step counts as three. Only the validated
 range test and the searches look at the validation data: the others read their pick off the
-training losses of a single run.{tested}{left_out}
+training losses of a single run.{tested}{mixed}{left_out}
 
 {chr(10).join(f"{s}{chr(10)}" for s in sections)}
 {figures["source"]}

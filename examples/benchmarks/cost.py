@@ -52,9 +52,9 @@ STEPS = 20
 LOW, HIGH = -6.0, 1.0
 GRID = np.round(np.arange(LOW, HIGH + 0.05, 0.1), 3)
 POINTS = ("recommended", "min_lr", "max_lr", "half_loss")
-#: Seeds of the published cells. Seed 0 was used while the search was developed; 1 and 2 were on this
-#: page before the basin was looked into beside losses that are nearly the lowest, and how near was
-#: looked at on 3 and 4 too.
+#: Seeds of the published cells. Seed 0 was used while the search was developed; 1 and 2 were on
+#: this page before the basin was looked into beside losses that are nearly the lowest, and how
+#: near was looked at on 3 and 4 too.
 SEEDS = (6, 5)
 #: One forward pass of a batch costs a third of a step.
 FORWARD = 1.0 / 3.0

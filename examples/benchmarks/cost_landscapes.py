@@ -16,6 +16,7 @@ import numpy as np
 import optuna
 
 from examples.benchmarks.landscapes.record import LEARNING_RATES
+from examples.benchmarks.landscapes.record import Array
 from examples.benchmarks.landscapes.record import Record
 from examples.benchmarks.landscapes.rules import auto
 from examples.benchmarks.landscapes.rules import package
@@ -97,7 +98,8 @@ def points_lost(records: Iterable[Record], strategies: Iterable[str]) -> dict[st
     solved = solve(r for r in records if not r.meta.get("finetune"))
     names = [s.landscape.task for s in solved for _ in s.cells]
     tasks = Tasks.of(names)
-    lost, figures = {}, {}
+    lost: dict[str, Array] = {}
+    figures: dict[str, Any] = {}
     for strategy in strategies:
         rows, trials = _rows(strategy, solved)
         lost[strategy] = rows
@@ -113,7 +115,7 @@ def points_lost(records: Iterable[Record], strategies: Iterable[str]) -> dict[st
     return {"tasks": tasks.number, "trainings": len(solved), "strategies": figures}
 
 
-def _rows(strategy: str, solved: Iterable[Solved]) -> tuple[np.ndarray[Any, Any], list[int]]:
+def _rows(strategy: str, solved: Iterable[Solved]) -> tuple[Array, list[int]]:
     """Points lost on each training and seed; trials of each search."""
     known: dict[int, tuple[LRCurve, int]] = {}  # trainings of one cell and seed share their curves
     rows = []

@@ -1,8 +1,9 @@
 """Many learning rates in one pass against one after the other, on one processor core.
 
-A pass over 17 learning rates, a first look, is held against 17 short trials, and a whole search
-with rounds of 17 against one with single trials. Processor time, since a machine may have other
-work; the two sides take turns, and ratios are those of a turn.
+A pass over 17 learning rates, a first look, is held against 17 short trials, a pass over 4 of the
+longer trials against these 4, and whole searches with rounds of 6 and 17 against one with single
+trials. Processor time, since a machine may have other work; the sides take turns, and ratios are
+those of a turn.
 
     python examples/benchmarks/lanes.py
     python examples/benchmarks/lanes.py --smoke
@@ -10,6 +11,7 @@ work; the two sides take turns, and ratios are those of a turn.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import statistics
@@ -33,6 +35,7 @@ from torch.nn import functional as F
 from optuna_lrss import LRStepSampler
 from optuna_lrss.torch import StepObjective
 from optuna_lrss.torch import optimize_lanes
+from optuna_lrss.torch._lanes.count import CPU_LANES
 from optuna_lrss.torch._lanes.count import WORTHWHILE_FLOPS
 from optuna_lrss.torch._lanes.count import measure
 from optuna_lrss.torch._lanes.one_pass import LaneTrials
@@ -40,6 +43,10 @@ from optuna_lrss.torch._lanes.one_pass import Recorded
 
 
 LANES = 17
+#: Longer trials that a search asks for at once, and their steps.
+LONGER, LONGER_STEPS = 4, 80
+#: Lanes of the searches.
+WIDTHS = (CPU_LANES, LANES)
 BATCH_SIZE = 32
 RATES = [10 ** (-7 + 0.5 * i) for i in range(LANES)]
 
@@ -121,13 +128,16 @@ def seconds(work: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
-def turns(alone: Callable[[], object], together: Callable[[], object], rounds: int) -> Any:
-    """Median times of both, and the median of the ratios of the turns."""
-    pairs = [(seconds(alone), seconds(together)) for _ in range(rounds)]
+def turns(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, Any]:
+    """Median times of all sides, and medians of how much faster than the first a turn is."""
+    runs = [{name: seconds(work) for name, work in sides.items()} for _ in range(rounds)]
+    first = next(iter(sides))
     return {
-        "alone": statistics.median(a for a, _ in pairs),
-        "together": statistics.median(b for _, b in pairs),
-        "ratio": statistics.median(a / b for a, b in pairs),
+        name: {
+            "seconds": statistics.median(run[name] for run in runs),
+            "ratio": statistics.median(run[first] / run[name] for run in runs),
+        }
+        for name in sides
     }
 
 
@@ -141,25 +151,34 @@ def measure_model(build: Callable[[], nn.Module], rounds: int) -> dict[str, Any]
     for lr, loss, recorded.recording in zip(RATES, outcomes, trials.train(RATES), strict=True):
         if loss <= alone.baseline:
             difference = max(difference, abs(recorded.run(lr).loss / loss - 1.0))
-    counts: dict[str, list[int]] = {"alone": [], "together": []}
+    trial_counts: dict[str, int] = {}
 
-    def search(how: str) -> None:
+    def search(lanes: int) -> None:
         study = optuna.create_study(sampler=LRStepSampler())
-        if how == "alone":
+        if lanes == 1:
             study.optimize(objective)
         else:
-            optimize_lanes(study, objective, lanes=LANES)
-        counts[how].append(len(study.trials))
+            optimize_lanes(study, objective, lanes=lanes)
+        trial_counts[str(lanes)] = len(study.trials)
 
-    passes = turns(lambda: [alone.run(lr) for lr in RATES], lambda: trials.train(RATES), rounds)
-    searches = turns(lambda: search("alone"), lambda: search("together"), rounds)
+    longer = [10 ** (-3 + 0.25 * i) for i in range(LONGER)]
+    passes = {
+        "alone": lambda: [alone.run(lr) for lr in RATES],
+        "together": lambda: trials.train(RATES),
+    }
+    longer_passes = {
+        "alone": lambda: [alone.run(lr, steps=LONGER_STEPS) for lr in longer],
+        "together": lambda: trials.train(longer, 0, LONGER_STEPS),
+    }
+    searches = {str(n): functools.partial(search, n) for n in (1, *WIDTHS)}
     return {
         "parameters": sum(p.numel() for p in build().parameters()),
         "mflop": measure(alone).flops / 1e6,
         "difference": difference,
-        "pass": passes,
-        "search": searches,
-        "trials": {how: statistics.median(n) for how, n in counts.items()},
+        "pass": turns(passes, rounds),
+        "longer": turns(longer_passes, rounds),
+        "search": turns(searches, rounds),
+        "trials": trial_counts,
     }
 
 
@@ -169,12 +188,12 @@ def rows_of(models: dict[str, Any]) -> Iterator[tuple[object, ...]]:
             name,
             f"{m['parameters']:,}",
             f"{m['mflop']:.2f}",
-            f"{1000 * m['pass']['alone']:.0f} ms",
-            f"{1000 * m['pass']['together']:.0f} ms",
-            f"{m['pass']['ratio']:.2f}",
-            f"{m['trials']['alone']:.0f}",
-            f"{m['trials']['together']:.0f}",
-            f"{m['search']['ratio']:.2f}",
+            f"{1000 * m['pass']['alone']['seconds']:.0f} ms",
+            f"{m['pass']['together']['ratio']:.2f}",
+            f"{m['longer']['together']['ratio']:.2f}",
+            f"{1000 * m['search']['1']['seconds']:.0f} ms",
+            ", ".join(str(n) for n in m["trials"].values()),
+            *(f"{m['search'][str(n)]['ratio']:.2f}" for n in WIDTHS),
         )
 
 
@@ -182,18 +201,18 @@ HEADER = (
     "model",
     "parameters",
     "MFLOP",
-    "17 trials",
-    "one pass",
-    "faster by",
-    "trials of a search",
-    "with lanes",
-    "search faster by",
+    f"{LANES} short trials",
+    "one pass faster by",
+    f"pass of {LONGER} longer ones faster by",
+    "search",
+    "trials: alone, " + ", ".join(f"{n} lanes" for n in WIDTHS),
+    *(f"with {n} lanes faster by" for n in WIDTHS),
 )
 
 
-def pays_up_to(models: dict[str, Any], what: str) -> tuple[float, float]:
+def pays_up_to(models: dict[str, Any], what: str, side: str) -> tuple[float, float]:
     """The size up to which every model gains, and the smallest one above which none does."""
-    sizes = sorted((m["mflop"], m[what]["ratio"]) for m in models.values())
+    sizes = sorted((m["mflop"], m[what][side]["ratio"]) for m in models.values())
     gains = itertools.takewhile(lambda size: size[1] > 1.0, sizes)
     losses = itertools.takewhile(lambda size: size[1] <= 1.0, reversed(sizes))
     return (
@@ -202,8 +221,8 @@ def pays_up_to(models: dict[str, Any], what: str) -> tuple[float, float]:
     )
 
 
-def sentence(models: dict[str, Any], what: str, name: str) -> str:
-    all_gain, none_gains = pays_up_to(models, what)
+def sentence(models: dict[str, Any], what: str, side: str, name: str) -> str:
+    all_gain, none_gains = pays_up_to(models, what, side)
     above = "" if math.isinf(none_gains) else f", and none from {none_gains:.1f} MFLOP on"
     return f"Of these models all gain in {name} up to {all_gain:.1f} MFLOP{above}."
 
@@ -214,31 +233,38 @@ def render(figures: dict[str, Any]) -> str:
     both = {**models, **sizes}
     worst = max(m["difference"] for m in both.values())
     ordered = dict(sorted(both.items(), key=lambda item: item[1]["mflop"]))
+    searches = " ".join(
+        sentence(both, "search", str(n), f"a whole search with {n} lanes") for n in WIDTHS
+    )
     return f"""# Lanes
 
 `optimize_lanes` trains several learning rates in one vectorised pass. Here a pass over {LANES}
 learning rates, half a decade apart from 1e-7 to 10, is held against {LANES} short trials one after
-the other, and a whole search with rounds of {LANES} against one with single trials.
+the other, a pass over {LONGER} longer trials of {LONGER_STEPS} steps against these, and a whole
+search with longer trials and rounds of {" or ".join(map(str, WIDTHS))} against one with single
+trials.
 
 ## Five models, on one core of a CPU
 
 {table(HEADER, rows_of(models))}
 
-Medians of {figures["rounds"]} turns on digits: SGD with momentum 0.9, batches of {BATCH_SIZE}, 20
-steps, processor time of one thread. MFLOP is that of one forward pass, in matrix products and
-convolutions. A search with rounds takes more trials, since a whole first look is under way before
-anything is known, and the sampler's own time is the same for each of them; so it gains less than a
-pass does. Up to the wall no loss differs from that of
-the trial alone by more than {worst:.0e} of it, in all models of this page.
+Medians of {figures["rounds"]} turns on digits: SGD with momentum 0.9, batches of {BATCH_SIZE},
+processor time of one thread. MFLOP is that of one forward pass, in matrix products and
+convolutions. A search with rounds takes more trials, since a whole round is under way before
+anything of it is known, and the sampler's own time is the same for each of them; so it gains less
+than a pass does. One or two learning rates are trained one after the other. Up to the wall no loss
+differs from that of the trial alone by more than {worst:.0e} of it, in all models of this page.
 
 ## From which size on it does not pay
 
 {table(HEADER, rows_of(ordered))}
 
-{sentence(both, "pass", "a pass")} {sentence(both, "search", "a whole search")}
+{sentence(both, "pass", "together", f"a pass of {LANES}")} {
+        sentence(both, "longer", "together", f"one of {LONGER} longer trials")
+    } {searches}
 A small model spends its time on starting operations, which lanes share; a large one on arithmetic,
 which they do not share.
-`lanes="auto"` takes one learning rate after the other on a CPU above {
+`lanes="auto"` takes {CPU_LANES} learning rates at a time on a CPU, and one after the other above {
         WORTHWHILE_FLOPS / 1e6:.1f} MFLOP.
 
 ## On a GPU
@@ -250,11 +276,13 @@ Not measured: none was at hand.
 
 
 def main() -> None:
-    arguments = parser(__doc__).parse_args()
+    options = parser(__doc__)
+    options.add_argument("--turns", type=int, default=3, help="how often each side is measured")
+    arguments = options.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     torch.set_num_threads(1)
     started = time.perf_counter()
-    rounds = 1 if arguments.smoke else 3
+    rounds = 1 if arguments.smoke else arguments.turns
     figures: dict[str, Any] = {
         "rounds": rounds,
         "models": {},

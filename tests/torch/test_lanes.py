@@ -639,8 +639,13 @@ def auto(model: Callable[[], nn.Module], size: int = 16, **options: Any) -> int:
     return count.lanes_for(alone, objective._space)
 
 
-def test_a_small_model_gets_a_lane_for_each_learning_rate_of_the_first_look() -> None:
-    assert auto(mlp) == 17  # half decades from 1e-7 to 10
+def test_a_small_model_gets_a_lane_for_each_learning_rate_of_the_first_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert auto(mlp) == count.CPU_LANES
+    assert auto(mlp, low=0.1, high=1.0) == 3  # half decades
+    monkeypatch.setattr(count, "CPU_LANES", 99)
+    assert auto(mlp) == 17  # from 1e-7 to 10
     assert auto(mlp, low=1e-4, high=1.0) == 9
 
 
@@ -667,7 +672,7 @@ def test_lanes_fit_into_half_of_the_free_memory(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(count, "_free_bytes", lambda _: 0)
     assert auto(mlp) == 1
     monkeypatch.setattr(count, "_free_bytes", lambda _: None)
-    assert auto(mlp) == 17
+    assert auto(mlp) == count.CPU_LANES
 
 
 def test_free_memory_of_this_machine_can_be_told() -> None:

@@ -64,8 +64,8 @@ def optimize_lanes(
             note that reports come after the whole pass.
         objective: What one trial is.
         lanes: Most learning rates at a time; ``"auto"`` for as many as a search first looks at,
-            fewer where memory is short, and one after the other on a CPU where the model is too
-            large to gain.
+            fewer where memory is short; on a CPU six, and one after the other where the model is
+            too large to gain.
         n_trials: Run at most this many trials; ``None`` goes on until the search is resolved.
         timeout: Begin no round after this many seconds; ``None`` for no limit.
         catch: Exceptions of a trial that do not end the study.
