@@ -4,9 +4,10 @@ Each cell, a small model with an optimizer and thousands of validation samples, 
 tenth of a decade, and the loss of each sample is kept. The same curve is then read off the first
 64, 128, ... samples of the order that the package takes them in, off as many as its pilot chooses,
 and off all. The share that the pilot aims at was chosen on some of the tasks; the table is of the
-others.
+others. Recording takes the time; every cell is kept as it is done, in the folder ``--cells``, and a
+run that was cut goes on there.
 
-A second part searches with 50,000 validation samples, all of them and a sample, in turns.
+A second part searches with 50,000 validation samples, on all of them and on a sample.
 """
 
 from __future__ import annotations
@@ -394,22 +395,22 @@ def large(n_validation: int) -> StepPieces:
 
 
 def searched(n_validation: int, batches: Any, n_trials: int | None) -> dict[str, Any]:
-    """One search: its time, the share that was spent on validation, its picks."""
+    """One search: its processor time, the share that was spent on validation, its picks."""
     spent = 0.0
     validate, decide = Validation.each, Choice.decide
 
     def timed(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
             nonlocal spent
-            began, before = time.perf_counter(), spent
+            began, before = time.process_time(), spent
             result = function(*arguments)
-            spent = before + time.perf_counter() - began  # what is timed inside counts once
+            spent = before + time.process_time() - began  # what is timed inside counts once
             return result
 
         return call
 
     pieces = large(n_validation)
-    began = time.perf_counter()
+    began = time.process_time()
     with (
         mock.patch.object(Validation, "each", timed(validate)),
         mock.patch.object(Choice, "decide", timed(decide)),
@@ -417,7 +418,7 @@ def searched(n_validation: int, batches: Any, n_trials: int | None) -> dict[str,
         result = find_lr(
             *pieces, steps=STEPS, validation_batches=batches, progress=False, n_trials=n_trials
         )
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     assert result.validated is not None
     return {
         "seconds": seconds,
@@ -431,15 +432,11 @@ def searched(n_validation: int, batches: Any, n_trials: int | None) -> dict[str,
     }
 
 
-def side_by_side(n_validation: int, rounds: int, n_trials: int | None) -> dict[str, Any]:
-    """Searches with all samples and with as many as decide, in turns; the median of each."""
-    found: dict[str, list[dict[str, Any]]] = {"all": [], "sample": []}
-    for _ in range(rounds):
-        found["all"].append(searched(n_validation, None, n_trials))
-        found["sample"].append(searched(n_validation, "auto", n_trials))
+def side_by_side(n_validation: int, n_trials: int | None) -> dict[str, Any]:
+    """A search with all samples and one with as many as decide."""
     return {
-        name: sorted(runs, key=lambda run: run["seconds"])[len(runs) // 2]
-        for name, runs in found.items()
+        "all": searched(n_validation, None, n_trials),
+        "sample": searched(n_validation, "auto", n_trials),
     }
 
 
@@ -497,7 +494,7 @@ def render(figures: dict[str, Any]) -> str:
             "validated on",
             "samples",
             "trials",
-            "seconds",
+            "processor seconds",
             "of that, validation",
             "of the work",
             "recommended",
@@ -534,8 +531,9 @@ The share was chosen on {developed["cells"]} other cells, {figures["tasks"]["dev
 
 A search with {figures["time"]["all"]["of"]:,} validation samples, a small convolutional network
 on images of 16 x 16, on all of them (`validation_batches=None`) and on as many as decide
-(`"auto"`, the default), in turns in one run. The time of deciding counts as validation; work is
-counted in optimizer steps, a forward pass of as many samples being a third of one.
+(`"auto"`, the default), one after the other in one run; processor time on one thread. The time of
+deciding counts as validation; work is counted in optimizer steps, a forward pass of as many samples
+being a third of one.
 
 {timed}
 """
@@ -553,14 +551,14 @@ def main() -> None:
     grid, n = GRID.tolist(), N_VALIDATION
     parts = {"developed_on": DEVELOPED_ON, "held_out": HELD_OUT}
     optimizers: tuple[str, ...] = tuple(OPTIMIZERS)
-    timed: dict[str, Any] = {"n_validation": 50_000, "rounds": 3, "n_trials": None}
+    timed: dict[str, Any] = {"n_validation": 50_000, "n_trials": None}
     if arguments.smoke:
         grid, optimizers = GRID[10::4].tolist(), ("adam",)
         parts = {
             "developed_on": {"mlp": DEVELOPED_ON["mlp"]},
             "held_out": {"cnn": HELD_OUT["cnn"]},
         }
-        timed = {"n_validation": 4_000, "rounds": 1, "n_trials": 8}
+        timed = {"n_validation": 4_000, "n_trials": 8}
     with tempfile.TemporaryDirectory() as scratch:
         kept = Path(scratch) if arguments.cells is None else arguments.cells
         kept.mkdir(parents=True, exist_ok=True)

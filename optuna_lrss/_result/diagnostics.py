@@ -34,7 +34,7 @@ _DRIFT = 0.5
 _VALIDATION_ERROR = 0.2
 #: Paired standard error of losses at neighbouring learning rates, as a share of the drop, which a
 #: sample has only where it may not grow: twice what samples are made for. In a fifth of trainings
-#: with so much `max_lr` moves by more than a tenth of a decade (docs/results/validation_sample.md).
+#: with so much `max_lr` moves by over a tenth of a decade (docs/results/validation_sample.md).
 _PAIRED_ERROR = 0.04
 
 

@@ -159,8 +159,8 @@ def _was_begun(study: Study) -> bool:
 def _other_start(study_name: str, key: str, stored: Any, value: float) -> str:
     what = {
         BASELINE: "the untrained model's validation loss: it was begun from other weights or "
-        "validation data. Build the model after torch.manual_seed with a fixed seed (or load "
-        "its weights from a file)",
+        "validation data (or validation_batches). Build the model after torch.manual_seed with a "
+        "fixed seed (or load its weights from a file)",
         STEPS: "steps. Use the same number",
         MOMENTUM: "momentum: it was begun with another optimizer. Use the same optimizer",
     }[key]

@@ -166,6 +166,8 @@ def test_batches_that_cannot_be_joined_are_taken_whole() -> None:
     taken = pool.take(pool.least)
     assert [batch.shape[0] for batch in taken] == [10] * 8
     assert any(batch.shape[1] != taken[0].shape[1] for batch in taken)
+    again = pool_of(padded).take(sum(map(len, taken)))  # as another worker reads it
+    assert all(map(torch.equal, taken, again))
 
 
 def contrastive(output: Tensor, target: Tensor) -> Tensor:
@@ -344,6 +346,20 @@ def test_a_study_goes_on_with_its_own_sample(monkeypatch: Any) -> None:
     assert {t.params["lr"]: t.value for t in study.trials}[0.1] == pytest.approx(
         expected, rel=1e-6
     )
+
+
+def test_of_two_that_decide_at_once_the_first_to_write_counts(monkeypatch: Any) -> None:
+    study, objective = grid_study(), objective_for(pieces_of())
+    decide = Choice.decide
+
+    def slowly(self: Choice, training: Any) -> Any:
+        found = decide(self, training)
+        study.set_user_attr("lrss:validation", {"samples": 320, "of": MANY})
+        return found
+
+    monkeypatch.setattr(Choice, "decide", slowly)
+    study.optimize(objective)
+    assert samples_of(objective) == study.user_attrs["lrss:validation"]["samples"] == 320
 
 
 def test_an_objective_goes_from_one_study_to_another() -> None:
