@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import io
 import json
 import re
 import sys
+import tomllib
 from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType
@@ -231,3 +233,56 @@ def test_vectorised_full_trainings_equal_the_plain_loop(monkeypatch: pytest.Monk
     tasks = script.digits_tasks
     for task in tasks.TASKS[::3]:
         assert tasks.largest_difference(task, [1e-3, 3e-2], steps=10) < 1e-4
+
+
+# --- What a page's install line brings is what its code imports ----------------------------------
+
+
+GUIDES = ROOT / "docs" / "guide"
+#: Extras, and what else is named, of a line for a clone.
+INSTALL = re.compile(
+    r"pip install (?:-c constraints\.txt )?-e ['\"]?\.(?:\[([\w,]+)\])?['\"]?([^`\n&]*)"
+)
+MODULE_OF = {"pyyaml": "yaml", "scikit-learn": "sklearn"}
+
+
+def _brought(extras: set[str]) -> set[str]:
+    """Modules of the run-time dependencies, and of these extras and those that they name."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    optional = project["optional-dependencies"]
+    wanted, seen = list(extras), set()
+    lines = list(project["dependencies"])
+    while wanted:
+        extra = wanted.pop()
+        if extra not in seen:
+            seen.add(extra)
+            lines += optional[extra]
+    for line in lines:
+        own = re.match(r"optuna-lrss\[([\w,]+)\]", line)
+        if own:
+            lines += [r for e in own[1].split(",") for r in optional[e]]
+    return {_module(re.split(r"[<>=\[;~! ]", line, maxsplit=1)[0].lower()) for line in lines}
+
+
+def _module(distribution: str) -> str:
+    return MODULE_OF.get(distribution, distribution.replace("-", "_"))
+
+
+@pytest.mark.parametrize("page", [README, *sorted(GUIDES.glob("*.md"))], ids=lambda p: p.stem)
+def test_the_install_line_brings_what_the_code_imports(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    lines = INSTALL.findall(text)
+    assert not lines or "PyPI" in text, "not said what it will be on PyPI"
+    extras = {e for listed, _ in lines for e in listed.split(",") if e}
+    named = {_module(n) for _, rest in lines for n in rest.split()}
+    tree = ast.parse("".join(block for block, _ in CODE.findall(text)))
+    imported = {name.partition(".")[0] for node in ast.walk(tree) for name in _names_of(node)}
+    known = _brought(extras) | named
+    known |= set(sys.stdlib_module_names) | {"optuna_lrss"}
+    assert imported <= known, imported - known
+
+
+def _names_of(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
