@@ -61,7 +61,7 @@ def test_the_grid_reaches_as_far_as_the_picks_do(finetuning: ModuleType) -> None
 
 
 def test_a_run_is_whole_when_its_grid_is(finetuning: ModuleType) -> None:
-    run: dict[str, Any] = {"search": finetuning.stored(searched(1e-3))}
+    run: dict[str, Any] = {"steps": 100, "search": finetuning.stored(searched(1e-3))}
     setting = finetuning.Setting(None, {"3e-4": 3e-4}, exponents=[-10, -9], seeds=1)
     assert not finetuning.is_whole(run, setting)
     run["grid"] = {finetuning.key(lr): 50.0 for lr in finetuning.rates_of(run, setting)}
@@ -89,3 +89,18 @@ def test_runs_of_another_length_are_not_mixed(finetuning: ModuleType) -> None:
     assert finetuning.whole_runs(figures, setting) == []
     made[1]["picks"] = {}
     assert finetuning.whole_runs(figures, setting) == [made[1]]
+
+
+def test_a_longer_training_takes_the_search_of_its_seed_and_picks_for_its_length(
+    finetuning: ModuleType,
+) -> None:
+    short = finetuning.Setting(None, {}, exponents=[-9], seeds=2)
+    long = dataclasses.replace(short, steps=400, search_of=short.steps)
+    figures: dict[str, Any] = {"runs": []}
+    for run, top in zip(finetuning._runs_of(figures, short), (1e-3, 1e-2), strict=True):
+        run["search"] = finetuning.stored(searched(top))
+    second = finetuning._runs_of(figures, long)[1]
+    finetuning._take_search(figures, long, second)
+    assert second["search"] == figures["runs"][1]["search"]
+    shorter, longer = (finetuning.picks_of(figures["runs"][i])["peak"] for i in (1, 3))
+    assert longer < shorter

@@ -69,6 +69,8 @@ class Setting:
         seeds: How many.
         steps: Optimizer steps of a training; few, so that a grid of them is affordable.
         range_test: Whether to run fastai's range test too.
+        search_of: Steps of the setting whose searches count here too, their picks for the length
+            of this one; ``None`` for searches of its own.
     """
 
     make_model: Callable[[], nn.Module]
@@ -77,6 +79,7 @@ class Setting:
     seeds: int
     steps: int = 100
     range_test: bool = False
+    search_of: int | None = None
 
 
 # --- Model, data, trainer ------------------------------------------------------------------------
@@ -242,7 +245,7 @@ def _plain(loss: float) -> float | str:
 
 def analysed(run: Run) -> LRAnalysis:
     """What the package makes of a run's losses, for the training that they are for."""
-    return analyze(restored(run["search"]), param_name=NAME)
+    return analyze(restored(run["search"]), param_name=NAME, total_steps=run["steps"])
 
 
 # --- Picks and what they lose --------------------------------------------------------------------
@@ -394,6 +397,7 @@ def pages(
     for setting in settings:
         for run in _runs_of(figures, setting):
             if arguments.step == "run":
+                _take_search(figures, setting, run)
                 measure(setting, run, save)
             run.pop("picks", None)
             if is_whole(run, setting):
@@ -410,6 +414,13 @@ def _runs_of(figures: dict[str, Any], setting: Setting) -> list[Run]:
             made[seed] = {"seed": seed, "steps": setting.steps}
             figures["runs"].append(made[seed])
     return list(made.values())
+
+
+def _take_search(figures: dict[str, Any], setting: Setting, run: Run) -> None:
+    """The search of the same seed in another setting, where this one has none of its own."""
+    for other in figures["runs"]:
+        if (other["steps"], other["seed"]) == (setting.search_of, run["seed"]):
+            run["search"] = other["search"]
 
 
 def measure(setting: Setting, run: Run, save: Callable[[], None]) -> None:

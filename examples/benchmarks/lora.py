@@ -30,7 +30,14 @@ def adapted() -> nn.Module:
 FIXED = {"3e-4": 3e-4}
 SHORT = Setting(adapted, FIXED, exponents=range(-11, -6), seeds=3)  # 2.2e-4 to 4.6e-3
 #: Twice through the data, where a learning rate that is low has the time that it needs.
-LONG = Setting(adapted, FIXED, exponents=range(-9, -6), seeds=2, steps=400)  # 1e-3 to 4.6e-3
+LONG = Setting(
+    adapted,
+    FIXED,
+    exponents=range(-9, -6),  # 1e-3 to 4.6e-3
+    seeds=1,
+    steps=400,
+    search_of=SHORT.steps,
+)
 
 
 def section(figures: dict[str, Any], setting: Setting) -> str:
@@ -40,9 +47,7 @@ def section(figures: dict[str, Any], setting: Setting) -> str:
         return ""
     return f"""## Trainings of {setting.steps} steps
 
-Seeds, of adapters, head, the data's order and the dropout: {len(runs)}. `find_lr(trainer)`, with
-no option, took {finetuning.trials_of(runs)}; {finetuning.seconds_of(runs)} on a machine that
-others used too.
+{_search_of(setting, runs)}
 
 {table(finetuning.LOST_HEAD, finetuning.loss_rows(runs, setting.fixed))}
 
@@ -50,6 +55,16 @@ Test accuracy in percent after the whole training, on {finetuning.ROWS["test"]} 
 
 {table(finetuning.GRID_HEAD, finetuning.grid_rows(runs))}
 """
+
+
+def _search_of(setting: Setting, runs: list[finetuning.Run]) -> str:
+    seeds = f"Seeds, of adapters, head, the data's order and the dropout: {len(runs)}."
+    if setting.search_of is not None:
+        return f"""{seeds} The searches are
+those above, their picks for this length: `result.with_total_steps({setting.steps})`."""
+    return f"""{seeds} `find_lr(trainer)`, with
+no option, took {finetuning.trials_of(runs)}; {finetuning.seconds_of(runs)} on a machine that
+others used too."""
 
 
 def render(figures: dict[str, Any]) -> str:

@@ -35,9 +35,9 @@ the dropout: {len(runs)}.
 
 `find_lr(trainer)`, with no option, took {finetuning.trials_of(runs)};
 {finetuning.seconds_of(runs)} on a machine that others used too. `peak` is what it gives a trainer
-whose schedule decays; `recommended` is for a learning rate that stays. fastai's picks come from its
-range test over 100 steps of the same trainer; 2e-5 and 5e-5 are what many recipes take without a
-search.
+whose schedule decays; `recommended` is for a learning rate that stays. fastai's picks come from
+its range test over 100 steps of the same trainer; 2e-5 and 5e-5 are what many recipes take without
+a search.
 
 ## Points of test accuracy lost
 
