@@ -18,6 +18,7 @@ import statistics
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
 import digits_tasks
@@ -128,7 +129,7 @@ def seconds(work: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
-def turns(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, Any]:
+def turns(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Any]:
     """Median times of all sides, and medians of how much faster than the first a turn is."""
     runs = [{name: seconds(work) for name, work in sides.items()} for _ in range(rounds)]
     first = next(iter(sides))
