@@ -4,8 +4,8 @@ Each cell, a small model with an optimizer and thousands of validation samples, 
 tenth of a decade, and the loss of each sample is kept. The same curve is then read off the first
 64, 128, ... samples of the order that the package takes them in, off as many as its pilot chooses,
 and off all. The share that the pilot aims at was chosen on some of the tasks; the table is of the
-others. Recording takes the time; every cell is kept as it is done, in the folder ``--cells``, and a
-run that was cut goes on there.
+others. Recording takes the time; every cell is kept as it is done, in the folder ``--cells``, and
+a run that was cut goes on there.
 
 A second part searches with 50,000 validation samples, on all of them and on a sample.
 """
@@ -531,9 +531,9 @@ The share was chosen on {developed["cells"]} other cells, {figures["tasks"]["dev
 
 A search with {figures["time"]["all"]["of"]:,} validation samples, a small convolutional network
 on images of 16 x 16, on all of them (`validation_batches=None`) and on as many as decide
-(`"auto"`, the default), one after the other in one run; processor time on one thread. The time of
-deciding counts as validation; work is counted in optimizer steps, a forward pass of as many samples
-being a third of one.
+(`"auto"`, the default), one after the other in one run; processor time on one thread. The time
+of deciding counts as validation; work is counted in optimizer steps, a forward pass of as many
+samples being a third of one.
 
 {timed}
 """
