@@ -4,8 +4,8 @@ Each cell, a small model with an optimizer and thousands of validation samples, 
 tenth of a decade, and the loss of each sample is kept. The same curve is then read off the first
 64, 128, ... samples of the order that the package takes them in, off as many as its pilot chooses,
 and off all. The share that the pilot aims at was chosen on some of the tasks; the table is of the
-others. Recording takes the time; every cell is kept as it is done, in the folder ``--cells``, and a
-run that was cut goes on there.
+others. Recording takes the time; every cell is kept as it is done, in the folder ``--cells``, and
+a run that was cut goes on there.
 
 A second part searches with 50,000 validation samples, on all of them and on a sample.
 """
@@ -373,9 +373,9 @@ def summaries(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def large(n_validation: int) -> StepPieces:
     """A convolutional network on drawn images of ten classes."""
     generator = torch.Generator().manual_seed(0)
-    centres = torch.randn(10, 1, 16, 16, generator=generator)
+    centres = torch.randn(10, 1, 10, 10, generator=generator)
     y = torch.randint(10, (n_validation + 2000,), generator=generator)
-    x = 0.5 * centres[y] + torch.randn(len(y), 1, 16, 16, generator=generator)
+    x = 0.5 * centres[y] + torch.randn(len(y), 1, 10, 10, generator=generator)
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Conv2d(1, 8, 3),
@@ -384,7 +384,7 @@ def large(n_validation: int) -> StepPieces:
         nn.Conv2d(8, 16, 3),
         nn.ReLU(),
         nn.Flatten(),
-        nn.Linear(400, 10),
+        nn.Linear(64, 10),
     )
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
     loaders = [
@@ -530,10 +530,10 @@ The share was chosen on {developed["cells"]} other cells, {figures["tasks"]["dev
 ## What it saves
 
 A search with {figures["time"]["all"]["of"]:,} validation samples, a small convolutional network
-on images of 16 x 16, on all of them (`validation_batches=None`) and on as many as decide
-(`"auto"`, the default), one after the other in one run; processor time on one thread. The time of
-deciding counts as validation; work is counted in optimizer steps, a forward pass of as many samples
-being a third of one.
+on images of 10 x 10, on all of them (`validation_batches=None`) and on as many as decide
+(`"auto"`, the default), one after the other in one run; processor time on one thread. The time
+of deciding counts as validation; work is counted in optimizer steps, a forward pass of as many
+samples being a third of one.
 
 {timed}
 """

@@ -27,6 +27,7 @@ class Validated(NamedTuple):
         error: Paired standard error between losses at learning rates ``NEIGHBOURS`` apart, as a
             share of the loss drop; ``None`` where it was not measured.
         pilot: What the decision cost, in optimizer steps.
+        whole: Whether batches of the loader stay whole, because the loss needs them so.
     """
 
     samples: int
@@ -34,6 +35,7 @@ class Validated(NamedTuple):
     cost: float = 0.0
     error: float | None = None
     pilot: float = 0.0
+    whole: bool = False
 
     @classmethod
     def stored(cls, user_attrs: Mapping[str, Any]) -> Validated | None:
@@ -51,14 +53,13 @@ class Validated(NamedTuple):
             number_in(held, "cost", VALIDATION) or 0.0,
             number_in(held, "error", VALIDATION),
             number_in(held, "pilot", VALIDATION) or 0.0,
+            held.get("whole") is True,
         )
 
     def as_attribute(self) -> dict[str, float]:
         """As it is stored."""
-        held = self._asdict()
-        if not self.pilot:
-            del held["pilot"]
-        return {name: value for name, value in held.items() if value is not None}
+        held = {name: value for name, value in self._asdict().items() if value is not None}
+        return {name: v for name, v in held.items() if v or name not in ("pilot", "whole")}
 
     @property
     def is_all(self) -> bool:

@@ -65,27 +65,26 @@ class Choice:
         #: Whether a sample would do.
         self.is_open = may_choose and self._pool.rows > few
 
-    def take(
-        self, rows: int | None, error: float | None = None, pilot: float = 0.0
-    ) -> tuple[list[Any], Validated]:
+    def take(self, rows: int | None, *, whole: bool = False) -> tuple[list[Any], Validated]:
         """The batches to validate on, and what they are.
 
         Args:
             rows: How many samples, of whole batches as many as hold so many; ``None`` for all.
-            error: Their paired standard error as a share of the drop, where it was measured.
-            pilot: What the decision cost, in steps.
+            whole: Whether batches stay whole that could be taken apart.
         """
+        if whole and rows is not None:
+            self._pool = self._pool.in_whole_batches()
         batches = self._pool.take(rows)
         samples = sum(map(batch_size, batches))
         of = self._pool.rows if self._counted else None
-        return batches, Validated(samples, of, self._cost(samples), error, pilot)
+        return batches, Validated(samples, of, self._cost(samples), whole=whole)
 
     def decide(self, training: Training) -> tuple[list[Any], Validated]:
         """Chooses a sample, and takes it; trains twice for that, five times at most."""
-        if not self._by_pilot:
-            return self.take(UNMEASURED)
         validation, untrained = self._blocks(training)
-        batches = training.batches
+        batches, whole = training.batches, validation.needs_whole_batches
+        if not self._by_pilot:
+            return self.take(max(UNMEASURED, self._pool.least), whole=whole)
 
         def train(lr: float) -> list[float] | None:
             training.set_out(lr)
@@ -97,7 +96,9 @@ class Choice:
         rows = found.enough(self._pool.least, self._pool.rows, self._most)
         error = found.error(rows, self._pool.rows)
         cost = found.steps + found.looks * self._cost(sum(validation.sizes))
-        return self.take(rows, error if math.isfinite(error) else None, cost)
+        chosen, validated = self.take(rows, whole=whole)
+        known = error if math.isfinite(error) else None
+        return chosen, validated._replace(error=known, pilot=cost)
 
     def _blocks(self, training: Training) -> tuple[Validation, list[float]]:
         """A validation on small batches, and what it says of the untrained model."""

@@ -359,11 +359,11 @@ class ShortTrial:
         assert self._validated is not None
         return self._validated
 
-    def validate_on(self, samples: int | None) -> None:
+    def validate_on(self, samples: int | None, *, whole: bool = False) -> None:
         """Has all trials validate on so many samples; ``None`` for all there are."""
         known = self._validated
         if known is None or (known.of if samples is None else samples) != known.samples:
-            self._take(*self._choice.take(samples))
+            self._take(*self._choice.take(samples, whole=whole))
 
     def _take(self, batches: list[Any], validated: Validated) -> None:
         self._validated = validated

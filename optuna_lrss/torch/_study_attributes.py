@@ -68,7 +68,8 @@ class StudyAttributes:
             if stored is None:
                 study.set_user_attr(VALIDATION, own.as_attribute())
                 return
-        short_trial.validate_on(None if stored.is_all else stored.samples)
+        samples = None if stored.is_all else stored.samples
+        short_trial.validate_on(samples, whole=stored.whole)
 
     def write_or_check(self, study: Study, short_trial: ShortTrial) -> None:
         """Writes all that a study should know before a learning rate is asked for.

@@ -184,6 +184,30 @@ def test_a_loss_of_the_batch_as_a_whole_keeps_its_batches() -> None:
     assert len(trial._validate._batches) < MANY // 50
 
 
+@pytest.mark.parametrize("factory", [False, True])
+def test_another_worker_reads_that_batches_stay_whole(factory: bool, monkeypatch: Any) -> None:
+    def made() -> StepObjective:
+        pieces = pieces_of(loss_fn=contrastive)
+        if factory:
+            return StepObjective.from_factory(lambda _: pieces_of(loss_fn=contrastive), steps=4)
+        return objective_for(pieces)
+
+    study = grid_study((0.01, 0.03))
+    study.optimize(made(), n_trials=1)
+    assert study.user_attrs["lrss:validation"]["whole"] is True
+    monkeypatch.setattr(Choice, "decide", _must_not_be_called)
+    sizes: list[set[int]] = []
+    each = Validation.each
+
+    def kept(self: Validation, training: list[Any]) -> list[float]:
+        sizes.append(set(self.sizes))
+        return each(self, training)
+
+    monkeypatch.setattr(Validation, "each", kept)
+    study.optimize(made(), n_trials=1)
+    assert sizes == [{50}, {50}]
+
+
 def test_a_loss_that_sums_is_divided() -> None:
     def summed(output: Tensor, target: Tensor) -> Tensor:
         return F.cross_entropy(output, target, reduction="sum")
@@ -426,7 +450,8 @@ def test_configurations_of_a_factory_have_the_same_samples() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Validation, "each", counted)
         study.optimize(objective, n_trials=2)
-    assert set(taken) == {512}
+    assert taken[0] == 256  # how the loss of a batch follows from its parts, once
+    assert set(taken[1:]) == {512}
     assert study.user_attrs["lrss:validation"]["samples"] == 512
 
 
