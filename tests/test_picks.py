@@ -454,7 +454,7 @@ def test_a_longer_trial_that_diverged_goes_through_json() -> None:
 
 
 #: Where a field says what there was beside, none is as good as not said.
-BESIDE = ("inferred", "held_out", "groups", "roles")
+BESIDE = ("validated", "n_validations", "inferred", "held_out", "groups", "roles")
 
 
 @pytest.mark.parametrize("name", BESIDE)
