@@ -37,6 +37,7 @@ LONG = Setting(
     seeds=1,
     steps=400,
     search_of=SHORT.steps,
+    shown=("peak", "recommended"),
 )
 
 
