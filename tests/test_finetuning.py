@@ -67,7 +67,9 @@ def test_a_run_is_whole_when_its_grid_is(finetuning: ModuleType) -> None:
     run["grid"] = {finetuning.key(lr): 50.0 for lr in finetuning.rates_of(run, setting)}
     assert finetuning.is_whole(run, setting)
     assert not finetuning.is_whole(run, dataclasses.replace(setting, range_test=True))
-    assert {"peak", "recommended", "max_lr"} <= set(finetuning.picks_of(run))
+    assert {"peak", "recommended", "max_lr"} <= set(finetuning.picks_of(run, setting))
+    few = dataclasses.replace(setting, shown=("peak",))
+    assert set(finetuning.picks_of(run, few)) == {"peak"}
 
 
 def test_trials_are_counted_by_horizon_over_the_seeds(finetuning: ModuleType) -> None:
@@ -102,5 +104,5 @@ def test_a_longer_training_takes_the_search_of_its_seed_and_picks_for_its_length
     second = finetuning._runs_of(figures, long)[1]
     finetuning._take_search(figures, long, second)
     assert second["search"] == figures["runs"][1]["search"]
-    shorter, longer = (finetuning.picks_of(figures["runs"][i])["peak"] for i in (1, 3))
+    shorter, longer = (finetuning.picks_of(figures["runs"][i], short)["peak"] for i in (1, 3))
     assert longer < shorter

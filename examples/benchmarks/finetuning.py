@@ -71,6 +71,7 @@ class Setting:
         range_test: Whether to run fastai's range test too.
         search_of: Steps of the setting whose searches count here too, their picks for the length
             of this one; ``None`` for searches of its own.
+        shown: The picks to compare; ``None`` for all.
     """
 
     make_model: Callable[[], nn.Module]
@@ -80,6 +81,7 @@ class Setting:
     steps: int = 100
     range_test: bool = False
     search_of: int | None = None
+    shown: tuple[str, ...] | None = None
 
 
 # --- Model, data, trainer ------------------------------------------------------------------------
@@ -251,8 +253,13 @@ def analysed(run: Run) -> LRAnalysis:
 # --- Picks and what they lose --------------------------------------------------------------------
 
 
-def picks_of(run: Run) -> dict[str, float]:
-    """All picks of a run, from what it measured."""
+def picks_of(run: Run, setting: Setting) -> dict[str, float]:
+    """The picks of a run, from what it measured."""
+    picks = _all_picks(run)
+    return {name: picks[name] for name in setting.shown or picks}
+
+
+def _all_picks(run: Run) -> dict[str, float]:
     result = analysed(run)
     picks = {
         "peak": result.peak,
@@ -283,7 +290,7 @@ def grid_rates(
 
 def rates_of(run: Run, setting: Setting) -> list[float]:
     """The learning rates that a run's picks are to be compared with."""
-    return grid_rates(setting.exponents, setting.fixed.values(), picks_of(run).values())
+    return grid_rates(setting.exponents, setting.fixed.values(), picks_of(run, setting).values())
 
 
 def is_whole(run: Run, setting: Setting) -> bool:
@@ -401,7 +408,7 @@ def pages(
                 measure(setting, run, save)
             run.pop("picks", None)
             if is_whole(run, setting):
-                run["picks"] = picks_of(run)
+                run["picks"] = picks_of(run, setting)
     figures["source"] = provenance(name, figures["seconds"], smoke=arguments.smoke)
     write_page(folder, name, figures, render)
 
