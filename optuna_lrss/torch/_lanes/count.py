@@ -19,7 +19,7 @@ from optuna_lrss.torch._statistics import eager
 
 #: Floating-point operations of a forward pass, in matrix products and convolutions, above which a
 #: pass over the longer trials that a search asks for at once does not gain on a CPU: of eight
-#: models the seven up to 5.4 MFLOP gained, 1 to 78 %, that of 11 MFLOP lost (docs/results/lanes.md).
+#: models the seven up to 5.4 MFLOP gained, that of 11 MFLOP lost (docs/results/lanes.md).
 WORTHWHILE_FLOPS = 6e6
 #: Spacing of a search's first look, in decades: LRStepSampler's own default.
 _FIRST_LOOK = 0.5

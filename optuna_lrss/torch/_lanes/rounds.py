@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 Callback = Callable[["Study", "FrozenTrial"], None]
 
 #: Fewer learning rates than this are trained one after the other: vectorising costs as much as a
-#: step of a small model, so that one in a pass takes about twice as long and two a tenth to a third
-#: longer than one after the other, on an MLP and a CNN.
+#: step of a small model, so that one in a pass takes about twice as long and two a tenth to a
+#: third longer than one after the other, on an MLP and a CNN.
 LEAST = 3
 
 _log = optuna.logging.get_logger("optuna.optuna_lrss")  # seen and silenced with Optuna's own lines
