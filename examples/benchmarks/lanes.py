@@ -1,11 +1,12 @@
 """Many learning rates in one pass against one after the other, on one processor core.
 
 A pass over 17 learning rates, a first look, is held against 17 short trials, a pass over 4 of the
-longer trials against these 4, and whole searches with rounds of 6 and 17 against one with single
-trials. Processor time, since a machine may have other work; the sides take turns, and ratios are
-those of a turn.
+longer trials against these 4, and whole searches with lanes against one with single trials:
+`lanes="auto"`, and rounds of 6 and 17. Processor time, since a machine may have other work; the
+sides take turns, and ratios are those of a turn.
 
     python examples/benchmarks/lanes.py
+    python examples/benchmarks/lanes.py --searches auto
     python examples/benchmarks/lanes.py --smoke
 """
 
@@ -13,17 +14,21 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 import math
 import statistics
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+from typing import Literal
 
 import digits_tasks
 import optuna
 import torch
+from report import RESULTS
 from report import output_folder
 from report import parser
 from report import provenance
@@ -36,7 +41,6 @@ from torch.nn import functional as F
 from optuna_lrss import LRStepSampler
 from optuna_lrss.torch import StepObjective
 from optuna_lrss.torch import optimize_lanes
-from optuna_lrss.torch._lanes.count import CPU_LANES
 from optuna_lrss.torch._lanes.count import WORTHWHILE_FLOPS
 from optuna_lrss.torch._lanes.count import measure
 from optuna_lrss.torch._lanes.one_pass import LaneTrials
@@ -46,8 +50,9 @@ from optuna_lrss.torch._lanes.one_pass import Recorded
 LANES = 17
 #: Longer trials that a search asks for at once, and their steps.
 LONGER, LONGER_STEPS = 4, 80
-#: Lanes of the searches.
-WIDTHS = (CPU_LANES, LANES)
+#: Searches, by what `lanes` is; the first one takes one trial after the other.
+ALONE = "1"
+SEARCHES: dict[str, int | Literal["auto"]] = {ALONE: 1, "auto": "auto", "6": 6, "17": LANES}
 BATCH_SIZE = 32
 RATES = [10 ** (-7 + 0.5 * i) for i in range(LANES)]
 
@@ -142,6 +147,22 @@ def turns(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, A
     }
 
 
+def measure_searches(objective: StepObjective, names: list[str], rounds: int) -> dict[str, Any]:
+    """Times and trials of searches."""
+    trials: dict[str, int] = {}
+
+    def search(name: str) -> None:
+        study = optuna.create_study(sampler=LRStepSampler())
+        if name == ALONE:
+            study.optimize(objective)
+        else:
+            optimize_lanes(study, objective, lanes=SEARCHES[name])
+        trials[name] = len(study.trials)
+
+    sides = {name: functools.partial(search, name) for name in names}
+    return {"search": turns(sides, rounds), "trials": trials}
+
+
 def measure_model(build: Callable[[], nn.Module], rounds: int) -> dict[str, Any]:
     objective = objective_for(build)
     alone: Any = objective._source
@@ -152,16 +173,6 @@ def measure_model(build: Callable[[], nn.Module], rounds: int) -> dict[str, Any]
     for lr, loss, recorded.recording in zip(RATES, outcomes, trials.train(RATES), strict=True):
         if loss <= alone.baseline:
             difference = max(difference, abs(recorded.run(lr).loss / loss - 1.0))
-    trial_counts: dict[str, int] = {}
-
-    def search(lanes: int) -> None:
-        study = optuna.create_study(sampler=LRStepSampler())
-        if lanes == 1:
-            study.optimize(objective)
-        else:
-            optimize_lanes(study, objective, lanes=lanes)
-        trial_counts[str(lanes)] = len(study.trials)
-
     longer = [10 ** (-3 + 0.25 * i) for i in range(LONGER)]
     passes = {
         "alone": lambda: [alone.run(lr) for lr in RATES],
@@ -171,15 +182,13 @@ def measure_model(build: Callable[[], nn.Module], rounds: int) -> dict[str, Any]
         "alone": lambda: [alone.run(lr, steps=LONGER_STEPS) for lr in longer],
         "together": lambda: trials.train(longer, 0, LONGER_STEPS),
     }
-    searches = {str(n): functools.partial(search, n) for n in (1, *WIDTHS)}
     return {
         "parameters": sum(p.numel() for p in build().parameters()),
         "mflop": measure(alone).flops / 1e6,
         "difference": difference,
         "pass": turns(passes, rounds),
         "longer": turns(longer_passes, rounds),
-        "search": turns(searches, rounds),
-        "trials": trial_counts,
+        **measure_searches(objective, list(SEARCHES), rounds),
     }
 
 
@@ -192,12 +201,13 @@ def rows_of(models: dict[str, Any]) -> Iterator[tuple[object, ...]]:
             f"{1000 * m['pass']['alone']['seconds']:.0f} ms",
             f"{m['pass']['together']['ratio']:.2f}",
             f"{m['longer']['together']['ratio']:.2f}",
-            f"{1000 * m['search']['1']['seconds']:.0f} ms",
-            ", ".join(str(n) for n in m["trials"].values()),
-            *(f"{m['search'][str(n)]['ratio']:.2f}" for n in WIDTHS),
+            f"{1000 * m['search'][ALONE]['seconds']:.0f} ms",
+            ", ".join(str(m["trials"][name]) for name in SEARCHES),
+            *(f"{m['search'][name]['ratio']:.2f}" for name in _WITH_LANES),
         )
 
 
+_WITH_LANES = [name for name in SEARCHES if name != ALONE]
 HEADER = (
     "model",
     "parameters",
@@ -206,8 +216,8 @@ HEADER = (
     "one pass faster by",
     f"pass of {LONGER} longer ones faster by",
     "search",
-    "trials: alone, " + ", ".join(f"{n} lanes" for n in WIDTHS),
-    *(f"with {n} lanes faster by" for n in WIDTHS),
+    "trials",
+    *(f"`lanes={name}` faster by" for name in _WITH_LANES),
 )
 
 
@@ -235,15 +245,16 @@ def render(figures: dict[str, Any]) -> str:
     worst = max(m["difference"] for m in both.values())
     ordered = dict(sorted(both.items(), key=lambda item: item[1]["mflop"]))
     searches = " ".join(
-        sentence(both, "search", str(n), f"a whole search with {n} lanes") for n in WIDTHS
+        sentence(both, "search", name, f"a whole search with `lanes={name}`")
+        for name in _WITH_LANES
     )
     return f"""# Lanes
 
 `optimize_lanes` trains several learning rates in one vectorised pass. Here a pass over {LANES}
 learning rates, half a decade apart from 1e-7 to 10, is held against {LANES} short trials one after
-the other, a pass over {LONGER} longer trials of {LONGER_STEPS} steps against these, and a whole
-search with longer trials and rounds of {" or ".join(map(str, WIDTHS))} against one with single
-trials.
+the other, a pass over {LONGER} longer trials of {LONGER_STEPS} steps against these, and whole
+searches with lanes against one with single trials. With `lanes=auto` only the longer trials go
+together on a CPU, with 6 and 17 also the short ones.
 
 ## Five models, on one core of a CPU
 
@@ -251,10 +262,11 @@ trials.
 
 Medians of {figures["rounds"]} turns on digits: SGD with momentum 0.9, batches of {BATCH_SIZE},
 processor time of one thread. MFLOP is that of one forward pass, in matrix products and
-convolutions. A search with rounds takes more trials, since a whole round is under way before
-anything of it is known, and the sampler's own time is the same for each of them; so it gains less
-than a pass does. One or two learning rates are trained one after the other. Up to the wall no loss
-differs from that of the trial alone by more than {worst:.0e} of it, in all models of this page.
+convolutions. Trials are those of the searches alone and with lanes, in the table's order: rounds
+of short trials take more, since a whole round is under way before anything of it is known, and
+the sampler's own time is the same for each of them; so such a search gains less than a pass does.
+One or two learning rates are trained one after the other. Up to the wall no loss differs from that
+of the trial alone by more than {worst:.0e} of it, in all models of this page.
 
 ## From which size on it does not pay
 
@@ -265,8 +277,9 @@ differs from that of the trial alone by more than {worst:.0e} of it, in all mode
     } {searches}
 A small model spends its time on starting operations, which lanes share; a large one on arithmetic,
 which they do not share.
-`lanes="auto"` takes {CPU_LANES} learning rates at a time on a CPU, and one after the other above {
-        WORTHWHILE_FLOPS / 1e6:.1f} MFLOP.
+Above its bound `lanes="auto"` is the search alone: how far from 1 its ratio is there says how
+sure the others are. It takes one learning rate after the other on a CPU above {
+        WORTHWHILE_FLOPS / 1e6:.0f} MFLOP.
 
 ## On a GPU
 
@@ -276,14 +289,34 @@ Not measured: none was at hand.
 """
 
 
+def measure_again(folder: Path | None, names: list[str], rounds: int) -> None:
+    """Some searches beside those alone, of which only the ratio is taken."""
+    path = (folder or RESULTS) / "lanes.json"
+    figures = json.loads(path.read_text(encoding="utf-8"))
+    for kind, models in (("models", MODELS), ("sizes", SIZES)):
+        for name, known in figures[kind].items():
+            objective = objective_for(models[name])
+            found = measure_searches(objective, [ALONE, *names], rounds)
+            for key in ("search", "trials"):
+                known[key] |= {n: found[key][n] for n in names}
+            print(f"{name}: {found}", flush=True)
+    write_page(folder, "lanes", figures, render)
+
+
 def main() -> None:
     options = parser(__doc__)
     options.add_argument("--turns", type=int, default=3, help="how often each side is measured")
+    options.add_argument(
+        "--searches", nargs="+", choices=SEARCHES, help="measure these again, keep the rest"
+    )
     arguments = options.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     torch.set_num_threads(1)
     started = time.perf_counter()
     rounds = 1 if arguments.smoke else arguments.turns
+    if arguments.searches:
+        measure_again(output_folder(arguments), arguments.searches, rounds)
+        return
     figures: dict[str, Any] = {
         "rounds": rounds,
         "models": {},

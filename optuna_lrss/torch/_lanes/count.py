@@ -18,13 +18,9 @@ from optuna_lrss.torch._statistics import eager
 
 
 #: Floating-point operations of a forward pass, in matrix products and convolutions, above which a
-#: search on a CPU does not gain. A pass does, up to several times as many, but a search with many
-#: learning rates at a time takes more trials: of eight models the three up to 1.52 MFLOP gained,
-#: the five from 1.65 MFLOP on did not (docs/results/lanes.md).
-WORTHWHILE_FLOPS = 1.6e6
-#: Learning rates at a time on a CPU. A search with more asks for many that are of little use, and
-#: one with fewer gains less in a pass (docs/results/lanes.md).
-CPU_LANES = 6
+#: pass over the longer trials that a search asks for at once does not gain on a CPU: of eight
+#: models the seven up to 5.4 MFLOP gained, that of 11 MFLOP lost (docs/results/lanes.md).
+WORTHWHILE_FLOPS = 6e6
 #: Spacing of a search's first look, in decades: LRStepSampler's own default.
 _FIRST_LOOK = 0.5
 #: Share of the free memory that lanes may take: the rest is for what was not counted, such as
@@ -62,13 +58,12 @@ def lanes_for(short_trial: ShortTrial, space: SearchSpace) -> int:
     first_look = round(math.log10(space.high / space.low) / _FIRST_LOOK) + 1
     footprint = measure(short_trial)
     device = short_trial._device
-    most = min(CPU_LANES, first_look) if device.type == "cpu" else first_look
     if device.type == "cpu" and footprint.flops > WORTHWHILE_FLOPS:
         return 1
     free = _free_bytes(device)
     if free is None:
-        return most
-    return max(1, min(most, int(_SHARE * free / max(footprint.lane_bytes, 1))))
+        return first_look
+    return max(1, min(first_look, int(_SHARE * free / max(footprint.lane_bytes, 1))))
 
 
 def measure(short_trial: ShortTrial) -> Footprint:

@@ -64,8 +64,8 @@ def optimize_lanes(
             note that reports come after the whole pass.
         objective: What one trial is.
         lanes: Most learning rates at a time; ``"auto"`` for as many as a search first looks at,
-            fewer where memory is short; on a CPU six, and one after the other where the model is
-            too large to gain.
+            fewer where memory is short; on a CPU only the longer trials go together, and none
+            where the model is too large to gain.
         n_trials: Run at most this many trials; ``None`` goes on until the search is resolved.
         timeout: Begin no round after this many seconds; ``None`` for no limit.
         catch: Exceptions of a trial that do not end the study.
@@ -87,7 +87,12 @@ def optimize_lanes(
         reason = str(error)
     else:
         if trials is not None:
-            reason = Rounds(study, objective, trials, width, caught, called).run(budget)
+            # On a CPU a round of short trials costs more, in trials of little use, than it gains.
+            short_alone = lanes == "auto" and trials._device.type == "cpu"
+            rounds = Rounds(
+                study, objective, trials, width, caught, called, short_alone=short_alone
+            )
+            reason = rounds.run(budget)
             if reason is None:
                 return
     if reason is not None:

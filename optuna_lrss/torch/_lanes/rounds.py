@@ -37,8 +37,9 @@ if TYPE_CHECKING:
 
 Callback = Callable[["Study", "FrozenTrial"], None]
 
-#: Fewer learning rates than this are trained one after the other: two of them in one pass take a
-#: third longer than that, since vectorising costs a step as much again (docs/results/lanes.md).
+#: Fewer learning rates than this are trained one after the other: vectorising costs as much as a
+#: step of a small model, so that one in a pass takes about twice as long and two a tenth to a
+#: third longer than one after the other, on an MLP and a CNN.
 LEAST = 3
 
 _log = optuna.logging.get_logger("optuna.optuna_lrss")  # seen and silenced with Optuna's own lines
@@ -90,6 +91,7 @@ class Rounds:
         width: Most trials at a time.
         catch: Exceptions of a trial that do not end the study.
         callbacks: Called with the study and each trial, after the trials of a round are told.
+        short_alone: Whether short trials go one after the other, and only longer ones together.
     """
 
     def __init__(
@@ -100,6 +102,8 @@ class Rounds:
         width: int,
         catch: tuple[type[Exception], ...],
         callbacks: list[Callback],
+        *,
+        short_alone: bool = False,
     ) -> None:
         self._study = study
         self._objective = objective
@@ -107,6 +111,8 @@ class Rounds:
         self._width = width
         self._catch = catch
         self._callbacks = callbacks
+        # A pass does not look at its trials on the way.
+        self._short_alone = short_alone or objective._settings.paths
         self._recorded = Recorded(trials)
 
     def run(self, budget: Budget) -> str | None:
@@ -153,7 +159,7 @@ class Rounds:
             beat: Any = get_heartbeat_thread(trial._trial_id, study._storage)
             heartbeats.enter_context(beat)
             self._rate(trial)
-            if self._passes_on_paths(trial_steps(trial, self._objective._settings.steps)):
+            if self._goes_alone(trial_steps(trial, self._objective._settings.steps)):
                 return
 
     def _finish_all(self, running: list[Trial]) -> str | None:
@@ -184,10 +190,8 @@ class Rounds:
         space = self._objective._space
         return trial.suggest_float(space.param_name, space.low, space.high, log=True)
 
-    def _passes_on_paths(self, steps: int) -> bool:
-        """Whether such trials are looked at on the way, which a pass does not do."""
-        settings = self._objective._settings
-        return settings.paths and steps == settings.steps
+    def _goes_alone(self, steps: int) -> bool:
+        return self._short_alone and steps == self._objective._settings.steps
 
     def _recordings(self, running: list[Trial]) -> dict[int, Recording]:
         """Those of each trial, by its place, but of trials that are better run alone.
@@ -199,7 +203,7 @@ class Rounds:
         found: dict[int, Recording] = {}
         for kind in sorted(set(kinds)):
             rows = [i for i, k in enumerate(kinds) if k == kind]
-            if len(rows) < LEAST or self._passes_on_paths(kind[1]):
+            if len(rows) < LEAST or self._goes_alone(kind[1]):
                 continue
             lrs = [self._rate(running[i]) for i in rows]
             found |= dict(zip(rows, self._trained(lrs, *kind), strict=True))
