@@ -56,7 +56,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(Study|Trial|FrozenTrial|BaseTrial|BaseSampler|BaseStorage|FloatDistribution)"),
     (
         r"py:.*",
-        r"(LossForm|Start|StepOptions|Settings|OneCycleLR|CyclicLR|LambdaLR|LRScheduler|Figure|Axes|go|optional|callable)",
+        r"(LossForm|ValidationBatches|Start|StepOptions|Settings|OneCycleLR|CyclicLR|LambdaLR|LRScheduler|Figure|Axes|go|optional|callable)",
     ),
     (r"py:.*", r"(int|float|bool|str|dict|tuple|list|None|object|[A-Z]\w*Error)"),
 ]
