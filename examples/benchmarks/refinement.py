@@ -251,12 +251,14 @@ def rounds(n_curves: int) -> list[dict[str, Any]]:
     """Workers that ask together and tell together, by ask-and-tell."""
     table = []
     for workers in (1, 4, 8, 16):
-        counts, trials, repeated = [], [], 0
+        counts, trials, repeated, again = [], [], 0, 0
         for i in range(n_curves):
             curve = curve_families.draw(FIRST_SEED + i)
             n, study = _run_rounds(curve, workers)
             lrs = [t.params["lr"] for t in study.trials]
-            repeated += len(lrs) - len(set(lrs))
+            finite = [t.params["lr"] for t in study.trials if math.isfinite(t.value or 0.0)]
+            repeated += len(finite) - len(set(finite))
+            again += len(lrs) - len(set(lrs)) - (len(finite) - len(set(finite)))
             counts.append(n)
             trials.append(len(lrs))
         table.append(
@@ -266,6 +268,7 @@ def rounds(n_curves: int) -> list[dict[str, Any]]:
                 "most_rounds": max(counts),
                 "trials": float(np.median(trials)),
                 "repeated": repeated,
+                "rechecked": again,
             }
         )
     return table
@@ -297,6 +300,8 @@ def digits_objective(task: Task, batch_size: int) -> StepObjective:
         F.cross_entropy,
         DataLoader(data, batch_size=batch_size, shuffle=True, generator=generator),
         DataLoader(held_out, batch_size=297),
+        steps=20,
+        validation_batches=None,
         low=10.0**LOW,
         high=10.0**HIGH,
     )
@@ -677,7 +682,14 @@ def _other_sections(figures: dict[str, Any]) -> list[str]:
         "Workers that ask together and report together, without noise.",
         "",
         report.table(
-            ["workers", "rounds, median", "most", "trials, median", "repeated learning rates"],
+            [
+                "workers",
+                "rounds, median",
+                "most",
+                "trials, median",
+                "repeated learning rates",
+                "diverged ones evaluated again",
+            ],
             [
                 [
                     r["workers"],
@@ -685,6 +697,7 @@ def _other_sections(figures: dict[str, Any]) -> list[str]:
                     r["most_rounds"],
                     f"{r['trials']:.0f}",
                     r["repeated"],
+                    r["rechecked"],
                 ]
                 for r in figures["rounds"]
             ],
