@@ -328,8 +328,6 @@ class ShortTrial:
             path.begin()
         return self._path
 
-    # --- Validation -----------------------------------------------------------------------------
-
     @property
     def validated(self) -> Validated:
         """On how much trials validate; decided at the first use."""
