@@ -340,8 +340,6 @@ class ShortTrial:
                 self._known_path()
         return self._path_start
 
-    # --- Validation -----------------------------------------------------------------------------
-
     @property
     def validated(self) -> Validated:
         """On how much trials validate; decided at the first use."""
