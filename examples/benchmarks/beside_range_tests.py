@@ -229,7 +229,7 @@ PARTS = {
     "untrained losses": (("torch._short_trial", "ShortTrial.untrained"),),
     "first trial's checks": (
         ("torch._short_trial", "ShortTrial._sizes_after"),
-        ("torch._short_trial", "look_at"),
+        ("torch._first_trial", "look_at"),
         ("torch._lanes.one_pass", "LaneTrials.__init__"),
     ),
     "drawing of batches": (("torch._loaders", "draw_batches"),),
