@@ -825,6 +825,15 @@ def test_a_drop_is_judged_after_the_longest_trials(
     assert all("steps=80, or with 320" in d.remedy for d in found)
 
 
+@pytest.mark.parametrize(
+    ("total", "remedy"), [(50, "steps=50,"), (200, 'steps="auto", or steps=80'), (10, "steps=80")]
+)
+def test_longer_trials_than_the_training_are_no_remedy(total: int, remedy: str) -> None:
+    study = _study_of(_sampled(SLOW), baseline=SLOW.baseline, steps=20, total_steps=total)
+    (found,) = [d for d in analyze(study).diagnostics if d.code == "small-drop"]
+    assert remedy in found.remedy
+
+
 def test_one_word_about_a_small_drop_is_enough() -> None:
     study = _study_of(_sampled(SLOW), baseline=SLOW.baseline, guess=2.0)
     assert _codes(analyze(study)) & {"guessing", "small-drop"} == {"guessing"}

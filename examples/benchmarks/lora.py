@@ -101,12 +101,12 @@ def _why(figures: dict[str, Any]) -> str:
     return f"""## Why 3e-4 is so far behind
 
 A constant 3e-4 is what many recipes take for LoRA, for trainings of thousands of steps. Here the
-adapters and the fresh head start at next to nothing, and {SHORT.steps} steps at a low rate that decays to 0 do not take them far. On the
-seeds that were trained for both lengths (number: {len(seeds)}), it costs {short:.1f} points in
-{SHORT.steps} steps and {long:.1f} in {LONG.steps}; `peak` costs {peak_short:.1f} and
-{peak_long:.1f}. So the longer the training, the less there is to gain over 3e-4, and what this
-page shows of short trainings must not be taken for long ones: one of thousands of steps is not
-measured here.
+adapters and the fresh head start at next to nothing, and {SHORT.steps} steps at a low rate that
+decays to 0 do not take them far. On the seeds that were trained for both lengths (number:
+{len(seeds)}), it costs {short:.1f} points in {SHORT.steps} steps and {long:.1f} in {LONG.steps};
+`peak` costs {peak_short:.1f} and {peak_long:.1f}. So the longer the training, the less there is to
+gain over 3e-4, and what this page shows of short trainings must not be taken for long ones: one of
+thousands of steps is not measured here.
 """
 
 

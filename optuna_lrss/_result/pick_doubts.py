@@ -13,6 +13,7 @@ from optuna_lrss._method.recommend import ENOUGH
 from optuna_lrss._method.recommend import PER_LENGTH
 from optuna_lrss._method.recommend import share_gained
 from optuna_lrss._method.recommend import upper_end
+from optuna_lrss._method.search.longer import next_horizon
 from optuna_lrss._method.sureness import PROBABILITY
 from optuna_lrss._result.data import AnalysisData
 from optuna_lrss._result.data import Diagnostic
@@ -72,8 +73,20 @@ def _longer_remedy(result: AnalysisData) -> str:
     if not result.steps_known:
         return "take more steps per trial"
     if result.horizon == result.steps:
+        short = result.total_steps_known and not _leaves_room(result)
+        if short and result.total_steps > result.steps:
+            return (
+                f"search with steps={result.total_steps}, since a training of that many is too "
+                "short for longer trials"
+            )
         return f'use steps="auto", or steps={4 * result.steps}'
     return f"search with steps={result.horizon}, or with {4 * result.horizon}"
+
+
+def _leaves_room(result: AnalysisData) -> bool:
+    """Whether the training is long enough for trials that are longer than these."""
+    curve, known, steps = result.curve, result.baseline, result.steps
+    return next_horizon(curve, known, steps, result.total_steps, base=steps) is not None
 
 
 def _moved(result: AnalysisData) -> Iterator[Diagnostic]:
