@@ -45,6 +45,7 @@ class SearchOptions(TypedDict, total=False):
     plot: bool
     tolerance: float
     repeats: int
+    strategy: str
     start: LRAnalysis | tuple[float, float] | float | None
     n_trials: int | None
     timeout: float | None

@@ -80,8 +80,8 @@ def find_lr(
             ``training_step`` gives in eval mode on the validation batches.
         **options: ``steps``, ``total_steps``, ``low``, ``high``, ``validation_batches``,
             ``snapshots``, ``param_name``, ``snapshot_on_host``, ``progress`` and ``seed`` of
-            :class:`optuna_lrss.torch.StepObjective`; ``tolerance``, ``repeats``, ``start``,
-            ``n_trials``, ``timeout``, ``storage``, ``study_name`` and ``plot`` of
+            :class:`optuna_lrss.torch.StepObjective`; ``tolerance``, ``repeats``, ``strategy``,
+            ``start``, ``n_trials``, ``timeout``, ``storage``, ``study_name`` and ``plot`` of
             :func:`optuna_lrss.torch.find_lr`.
 
     Returns:

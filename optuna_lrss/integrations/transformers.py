@@ -79,8 +79,8 @@ def find_lr(
         **options: ``steps``, ``total_steps``, ``low``, ``high``, ``validation_batches``,
             ``snapshots``, ``param_name`` ("learning_rate" unless told otherwise),
             ``snapshot_on_host``, ``progress``, and ``seed`` (that of the training arguments) of
-            :class:`optuna_lrss.torch.StepObjective`; ``tolerance``, ``repeats``, ``start``,
-            ``n_trials``, ``timeout``, ``storage``, ``study_name`` and ``plot`` of
+            :class:`optuna_lrss.torch.StepObjective`; ``tolerance``, ``repeats``, ``strategy``,
+            ``start``, ``n_trials``, ``timeout``, ``storage``, ``study_name`` and ``plot`` of
             :func:`optuna_lrss.torch.find_lr`.
 
     Returns:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +75,7 @@ class InOrder(Trainer):
         return None
 
 
-def through_trainer(folder: Path) -> LRAnalysis:
+def through_trainer(folder: Path, **options: Any) -> LRAnalysis:
     arguments = TrainingArguments(
         str(folder),
         per_device_train_batch_size=15,
@@ -87,10 +89,10 @@ def through_trainer(folder: Path) -> LRAnalysis:
         dataloader_pin_memory=False,
     )
     data = {"train_dataset": rows(TRAIN), "eval_dataset": rows(VALIDATION)}
-    return transformers.find_lr(InOrder(Model(), arguments, **data), **OPTIONS)
+    return transformers.find_lr(InOrder(Model(), arguments, **data), **OPTIONS, **options)
 
 
-def through_lightning(folder: Path) -> LRAnalysis:
+def through_lightning(folder: Path, **options: Any) -> LRAnalysis:
     trainer = pl.Trainer(
         accumulate_grad_batches=ACCUMULATE,
         gradient_clip_val=CLIP,
@@ -105,7 +107,7 @@ def through_lightning(folder: Path) -> LRAnalysis:
         DataLoader(batches(part, size), batch_size=None)
         for part, size in ((TRAIN, 15), (VALIDATION, 200))
     ]
-    return lightning.find_lr(trainer, Module(), *loaders, **OPTIONS)
+    return lightning.find_lr(trainer, Module(), *loaders, **OPTIONS, **options)
 
 
 @pytest.mark.filterwarnings("ignore:.*have no .validation_step")
@@ -129,3 +131,16 @@ def test_trainer_lightning_and_plain_torch_find_the_same_to_the_bit(tmp_path: Pa
         assert result.trials == plain.trials
         assert result.picks == plain.picks
         assert result.baseline == plain.baseline
+
+
+@pytest.mark.filterwarnings("ignore:.*have no .validation_step")
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+@pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.. is deprecated")
+@pytest.mark.parametrize("through", [through_trainer, through_lightning])
+def test_a_guided_search_takes_fewer_trials(
+    through: Callable[..., LRAnalysis], tmp_path: Path
+) -> None:
+    guided, frugal = (through(tmp_path, strategy=name) for name in ("guided", "frugal"))
+    assert guided.n_trials < frugal.n_trials
+    assert guided.inferred
+    assert abs(math.log10(guided.max_lr / frugal.max_lr)) < 0.2
