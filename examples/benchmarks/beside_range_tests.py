@@ -352,16 +352,16 @@ training losses of a single run.{tested}{mixed}{left_out}
 
 ## What was aimed at
 
-At most twice the time of a range test without validation, and less than that of one with it. The
-searches that come nearest:
+At most twice the time of a range test without validation, and less than that of one with it.
+The searches that come nearest:
 
 {_nearest(figures["models"])}
 
-What is in the way is the number of steps, not what is done beside them: a search takes two or three
-times a range test's steps in its short trials alone, and as many again in the longer ones, which
-halve what its pick loses ([the score of every rule](landscapes.md#score)). BERT-mini learns next to
-nothing in 80 steps from random weights: the guided search ends in an error that says so, the others
-find a window in the noise and doubt it.
+What is in the way is the number of steps, not what is done beside them: a search takes two or
+three times a range test's steps in its short trials alone, and as many again in the longer ones,
+which halve what its pick loses ([the score of every rule](landscapes.md#score)). BERT-mini learns
+next to nothing in 80 steps from random weights: the guided search ends in an error that says so,
+the others find a window in the noise and doubt it.
 
 {chr(10).join(f"{s}{chr(10)}" for s in sections)}
 {figures["source"]}
