@@ -167,7 +167,7 @@ def test_a_guess_and_paths_save_trials(curve: Curve) -> None:
     truth = curve.truth()
     guided = run(curve, truth.max_lr + 0.3)
     frugal = run(curve, None, paths=False, strategy="frugal")
-    assert guided.n_trials <= 0.8 * frugal.n_trials
+    assert guided.n_trials <= 0.7 * frugal.n_trials
 
 
 def test_without_guess_and_paths_the_guided_search_is_the_frugal_one() -> None:
@@ -244,7 +244,7 @@ def test_workers_that_ask_together_get_different_useful_learning_rates(workers: 
         assert rounds < 15
     tried = [t.params["lr"] for t in study.trials]
     assert len(set(tried)) == len(tried)
-    assert rounds <= {1: 14, 4: 5, 8: 4, 16: 3}[workers]
+    assert rounds <= {1: 12, 4: 5, 8: 4, 16: 3}[workers]
     truth = curve.truth()
     assert abs(math.log10(analyze(study).max_lr) - truth.max_lr) < 0.1
 

@@ -170,9 +170,7 @@ def test_a_longer_trial_diverges_by_the_same_baseline() -> None:
     nn.init.ones_(model.weight)
     batch = (torch.ones(1, 1).double(), torch.zeros(1, 1).double())
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    objective = StepObjective(
-        model, optimizer, F.mse_loss, [batch], [batch], steps="auto", paths=False
-    )
+    objective = StepObjective(model, optimizer, F.mse_loss, [batch], [batch], steps="auto")
     # The loss after n steps is (1 - 2 lr)^(2 n): 2.7 after 20, 52 after 80, from a baseline of 1.
     lr = (1.0 + 2.7 ** (1 / 40)) / 2
     assert objective(trial_at(lr)) == pytest.approx(2.7)

@@ -138,7 +138,7 @@ def test_a_curve_no_better_than_guessing_is_doubted(learnable: bool) -> None:
 
 def test_trial_holds_one_attribute_and_its_reports(tmp_path: Any) -> None:
     study = grid_study(storage=f"sqlite:///{tmp_path / 'study.db'}")
-    study.optimize(objective_for(make_pieces(), snapshots=(1, 3), steps=5, paths=False))
+    study.optimize(objective_for(make_pieces(), snapshots=(1, 3), steps=5))
     assert len(study.trials) == 3
     for trial in study.trials:
         assert trial.user_attrs == {"lrss:trial": {"steps": 5, "diverged": False}}
