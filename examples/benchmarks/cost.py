@@ -413,11 +413,12 @@ def _missed(figures: dict[str, Any]) -> str:
     """What keeps the guided search from being the default, in words."""
     guided, frugal = (figures["searches"][name]["errors"] for name in ("guided", "frugal"))
     worse = [f"`{p}`" for p in ("recommended", "max_lr") if guided[p][1] > frugal[p][1]]
-    parts = [f"{' and '.join(worse)} {'are' if len(worse) > 1 else 'is'} known less well"] * bool(
-        worse
-    )
+    parts = []
+    if worse:
+        parts.append(f"{' and '.join(worse)} {'are' if len(worse) > 1 else 'is'} known less well")
     more = figures["landscapes"]["strategies"]["guided"]["more"]
-    parts += [f"{more:.2f} points more are lost"] * bool(more > 0.0)
+    if more > 0.0:
+        parts.append(f"{more:.2f} points more are lost")
     return " and ".join(parts) or "it does"
 
 

@@ -74,6 +74,21 @@ def cnn() -> nn.Module:
     )
 
 
+def batch_norm_cnn() -> nn.Module:
+    """16 and 32 channels with batch normalisation."""
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, 3, stride=2, padding=1),
+        nn.BatchNorm2d(32),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(32, 10),
+    )
+
+
 @dataclass(frozen=True)
 class Task:
     model: str

@@ -18,6 +18,7 @@ from typing import Any
 from typing import Literal
 
 import torch
+from digits_tasks import batch_norm_cnn
 from report import output_folder
 from report import parser
 from report import provenance
@@ -41,20 +42,6 @@ def mlp() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
 
 
-def batch_norm() -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1),
-        nn.BatchNorm2d(16),
-        nn.ReLU(),
-        nn.Conv2d(16, 32, 3, stride=2, padding=1),
-        nn.BatchNorm2d(32),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(32, 10),
-    )
-
-
 class Rows(nn.Module):
     """A transformer that reads an image's rows."""
 
@@ -74,7 +61,7 @@ class Rows(nn.Module):
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "MLP": mlp,
     "CNN (the quickstart's)": quickstart.build_model,
-    "CNN with batch normalisation": batch_norm,
+    "CNN with batch normalisation": batch_norm_cnn,
     "transformer": Rows,
 }
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from digits_tasks import batch_norm_cnn
 from digits_tasks import digits
 from real_range_tests import Problem
 from torch import Tensor
@@ -47,23 +48,11 @@ def mlp() -> Problem:
 
 def batch_norm() -> Problem:
     """16 and 32 channels on scikit-learn's digits, batches of 64, SGD with momentum 0.9."""
-
-    def build() -> nn.Module:
-        return nn.Sequential(
-            nn.Conv2d(1, 16, 3, padding=1),
-            nn.BatchNorm2d(16),
-            nn.ReLU(),
-            nn.Conv2d(16, 32, 3, stride=2, padding=1),
-            nn.BatchNorm2d(32),
-            nn.ReLU(),
-            nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
-            nn.Linear(32, 10),
-        )
-
     data = digits()
     parts = TensorDataset(*data.train), TensorDataset(*data.validation)
-    return Problem(seeded(build), torch.optim.SGD, {"momentum": 0.9}, *parts, batch_size=64)
+    return Problem(
+        seeded(batch_norm_cnn), torch.optim.SGD, {"momentum": 0.9}, *parts, batch_size=64
+    )
 
 
 class Classifier(nn.Module):

@@ -257,8 +257,9 @@ def rounds(n_curves: int) -> list[dict[str, Any]]:
             n, study = _run_rounds(curve, workers)
             lrs = [t.params["lr"] for t in study.trials]
             finite = [t.params["lr"] for t in study.trials if math.isfinite(t.value or 0.0)]
-            repeated += len(finite) - len(set(finite))
-            again += len(lrs) - len(set(lrs)) - (len(finite) - len(set(finite)))
+            twice = len(finite) - len(set(finite))
+            repeated += twice
+            again += len(lrs) - len(set(lrs)) - twice
             counts.append(n)
             trials.append(len(lrs))
         table.append(
